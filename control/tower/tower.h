@@ -1,0 +1,226 @@
+/* tower.h - the state of the watchtower: gatekeeper, watcher and responder (spec/teos.md sections 6, 8, 9, with
+   section 20's repairs), on top of the store.
+
+   Threads  One thread, the state thread.  Nothing here blocks on a node, a client or a sync of the disk.
+   Memory   Arguments are borrowed for the call.  Replies own nothing unless said.
+   Order    Calls take effect in the order they are made.  Every change is in the store, and visible to later
+            calls, when the call returns; it is *durable* when its done callback reports success (grouped
+            syncs, store.h).  A block's effects are one atomic write together with "last block".
+   Errors   A failed write changes nothing, on disk or in memory, and is reported to the caller.  A store that
+            cannot write leaves the tower up: adds fail, blocks are not acknowledged, and both are tried again. */
+#ifndef VIGIL_TOWER_TOWER_H
+#define VIGIL_TOWER_TOWER_H
+
+#include "btc/network.h"
+#include "link/link_wire.h"
+#include "store/store.h"
+
+#define USER_ID_SZ 33u
+#define SIG_ZB_SZ  104u /* zbase32 text of a 65-byte recoverable signature */
+
+struct user_id {
+	uint8_t b[USER_ID_SZ];
+};
+struct uuid {
+	uint8_t b[20];
+};
+
+enum client_generation { CLIENT_CURRENT = 0, CLIENT_LEGACY = 1 };
+
+struct tower;
+
+struct tower_config {
+	const struct network *network;
+	uint32_t subscription_slots;    /* 10000 */
+	uint32_t subscription_duration; /* 4320 blocks */
+	uint32_t expiry_delta;          /* 6 blocks */
+	uint32_t rebroadcast_blocks;    /* 6: an unconfirmed penalty is sent again at least this often */
+};
+
+/* What the tower asks of the outside; called on the state thread, must not call back into the tower. */
+struct tower_ops {
+	void (*watch_add)(void *arg, const struct locator *l);
+	void (*watch_del)(void *arg, const struct locator *l);
+	/* Send now, by every way there is (P2P through the dataplane, RPC of each node).  Results come back by
+	   tower_broadcast_result.  Safe to repeat. */
+	void (*broadcast)(void *arg, const struct hash256 *txid, const uint8_t *raw, size_t sz);
+	/* Everything up to this block is durable. */
+	void (*block_ack)(void *arg, uint32_t height, const struct hash256 *hash);
+};
+
+/* Opens the tower on an open store.  NULL with *why set (static text) on a store of another network or a newer
+   format. */
+struct tower *tower_new(const struct tower_config *cfg, struct store *st, const struct tower_ops *ops, void *arg,
+                        const char **why);
+void tower_free(struct tower *t);
+
+/* --- clients ---------------------------------------------------------------------------------------------- */
+
+enum tower_status {
+	TOWER_OK = 0,
+	TOWER_PENDING,         /* accepted; done will be called when it is durable, or has failed */
+	TOWER_NOT_READY,       /* no block known yet, or the store cannot write: 503 */
+	TOWER_AUTH,            /* not registered, expired, or not enough slots (see text) */
+	TOWER_TRIGGERED,       /* a tracker with this uuid exists */
+	TOWER_NOT_FOUND,
+	TOWER_SLOTS_EXHAUSTED, /* register: the balance would pass 2^32-1 */
+	TOWER_STORE_FAILED     /* reported to done only: nothing was kept, or it may not be durable: no receipt */
+};
+
+struct tower_user_info {
+	struct user_id id;
+	uint32_t available_slots;
+	uint32_t subscription_start, subscription_expiry;
+	enum client_generation generation;
+	uint32_t appointment_cnt, tracker_cnt;
+};
+
+/* done is called exactly once, later, on the state thread, after TOWER_PENDING; never otherwise. */
+typedef void (*tower_done_fn)(void *arg, enum tower_status st);
+
+/* Registers or renews (section 6.1, the current rule for everybody). */
+enum tower_status tower_register(struct tower *t, const struct user_id *id, enum client_generation gen,
+                                 struct tower_user_info *out, tower_done_fn done, void *arg);
+
+struct tower_add {
+	struct user_id user;         /* recovered from the signature, not yet known to be registered */
+	struct locator locator;
+	const uint8_t *blob;
+	uint32_t blob_sz;
+	uint32_t to_self_delay;
+	char user_sig[SIG_ZB_SZ];    /* text exactly as received */
+};
+struct tower_add_reply {
+	uint32_t start_block;
+	uint32_t available_slots;
+	uint32_t subscription_expiry;
+	enum client_generation generation;
+	const char *text; /* why, for TOWER_AUTH; static */
+};
+/* Section 8.1.  After TOWER_PENDING the locator is being watched; a breach in the recent blocks is answered when
+   the dataplane reports it. */
+enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a, struct tower_add_reply *out,
+                                        tower_done_fn done, void *arg);
+
+/* A user with everything that authentication needs; TOWER_AUTH when unknown or expired (*expired tells). */
+enum tower_status tower_user(struct tower *t, const struct user_id *id, struct tower_user_info *out, bool *expired);
+
+/* Views of stored rows.  Pointers in them are valid until the callback (or the next call) returns. */
+struct appointment_view {
+	struct user_id user;
+	struct locator locator;
+	const uint8_t *blob;
+	uint32_t blob_sz;
+	uint32_t to_self_delay;
+	uint32_t start_block;
+	const char *user_sig; /* SIG_ZB_SZ characters, no NUL */
+};
+
+enum tracker_state {
+	TRACKER_UNSENT = 0,   /* not yet handed to any node or peer */
+	TRACKER_SENT = 1,     /* in a mempool as far as we know, since `since_height` */
+	TRACKER_CONFIRMED = 2,/* penalty in block `since_height` */
+	TRACKER_REFUSED = 3   /* a node refused it, see node_code/node_text: kept and retried (I3) */
+};
+const char *tracker_state_name(enum tracker_state s);
+
+struct tracker_view {
+	struct user_id user;
+	struct locator locator;
+	struct hash256 dispute_txid, penalty_txid;
+	const uint8_t *penalty_raw;
+	uint32_t penalty_sz;
+	enum tracker_state state;
+	uint32_t dispute_height;    /* UINT32_MAX: not on the best chain now */
+	uint32_t since_height;
+	uint32_t tries;             /* broadcasts so far */
+	uint32_t peer_cnt;          /* P2P peers of the last push */
+	int32_t node_code;          /* last RPC answer; 0 accepted */
+	char node_text[96];
+	/* CLOCK_MONOTONIC of this boot, 0 unknown: the demo's and the metrics' latencies. */
+	uint64_t last_byte_ns, hit_ns, sent_ns;
+};
+
+struct tower_found {
+	bool is_tracker;
+	struct appointment_view ap; /* also filled for trackers (its blob may be empty) */
+	struct tracker_view tr;
+};
+/* The user's own appointment or tracker for a locator.  TOWER_OK or TOWER_NOT_FOUND. */
+enum tower_status tower_find(struct tower *t, const struct user_id *user, const struct locator *l,
+                             struct tower_found *out);
+
+/* --- operator --------------------------------------------------------------------------------------------- */
+
+struct tower_info {
+	uint64_t users, appointments /* watched, without trackers */, trackers;
+	uint64_t breaches_total, invalid_blobs_total, penalties_sent_total, penalties_confirmed_total,
+		completed_total, blocks_total, reorg_blocks_total;
+	bool has_tip;
+	uint32_t tip_height;
+	struct hash256 tip_hash;
+	bool store_ok;
+};
+void tower_info_get(struct tower *t, struct tower_info *out);
+
+/* Pages: start after `after` (NULL: from the beginning), at most `limit` rows; the callback returns false to stop.
+   Returns rows seen.  Keys ascend, so the last row's key is the next page's `after`. */
+uint32_t tower_each_user(struct tower *t, const struct user_id *after, uint32_t limit,
+                         bool (*cb)(void *arg, const struct tower_user_info *u), void *arg);
+struct appointment_key {
+	struct locator locator;
+	struct user_id user;
+};
+/* All appointments, trackers included, ordered by locator then user. */
+uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after, uint32_t limit,
+                                bool (*cb)(void *arg, const struct tower_found *f), void *arg);
+uint32_t tower_each_appointment_of_user(struct tower *t, const struct user_id *u, const struct locator *after,
+                                        uint32_t limit, bool (*cb)(void *arg, const struct locator *l, const struct uuid *id),
+                                        void *arg);
+uint32_t tower_each_tracker(struct tower *t, const struct appointment_key *after, uint32_t limit,
+                            bool (*cb)(void *arg, const struct tower_found *f), void *arg);
+
+/* --- the dataplane (by feed.h) ---------------------------------------------------------------------------- */
+
+/* Every locator that must be watched (appointments in both forms as given, and the penalty txids of trackers),
+   each at least once.  For the load at the start of a session; key-only reads. */
+void tower_each_watched(struct tower *t, bool (*cb)(void *arg, const struct locator *l), void *arg);
+
+struct tower_resume {
+	bool resume;              /* false: a new tower */
+	struct hash256 root_hash; /* block below the first header */
+	uint32_t root_height;
+	uint8_t root_work[32];
+	uint32_t header_cnt;      /* ends with the last durable block */
+};
+/* Where the dataplane must go on.  headers: room for max x 80 bytes, the newest max are given. */
+void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *headers, uint32_t max);
+
+void tower_chain_start(struct tower *t, const struct link_chain_start *rec, const uint8_t *headers);
+/* raw may be NULL (recent hits). */
+void tower_hit(struct tower *t, const struct link_hit *rec, const uint8_t *raw);
+void tower_block_connected(struct tower *t, const struct link_block_connected *rec);
+void tower_block_disconnected(struct tower *t, const struct link_block_disconnected *rec);
+/* The session ended: hits whose block was not connected are forgotten (they will come again). */
+void tower_session_lost(struct tower *t);
+
+enum node_verdict {
+	NODE_SENT_P2P,     /* pushed to peer_cnt peers at at_ns */
+	NODE_NO_PEER,
+	NODE_ACCEPTED,     /* RPC: in the mempool, or already known/confirmed */
+	NODE_REFUSED,      /* RPC: code and text say why; keep and retry */
+	NODE_UNREACHABLE   /* RPC: no answer; retry */
+};
+struct node_answer {
+	enum node_verdict verdict;
+	uint32_t peer_cnt;
+	uint64_t at_ns;
+	int32_t code;      /* RPC error code */
+	const char *text;
+};
+void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a);
+
+/* Once a second or so: retries with back-off what has not been sent or was refused, retries failed writes. */
+void tower_tick(struct tower *t, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,62 @@
+/* network.h - the constants of each Bitcoin network (spec/bitcoin.md section 1) and the arithmetic of
+   proof of work (section 13).
+
+   Threads Pure functions, any thread. */
+#ifndef VIGIL_BTC_NETWORK_H
+#define VIGIL_BTC_NETWORK_H
+
+#include "btc/hash.h"
+
+enum network_id { NET_MAIN, NET_TESTNET3, NET_TESTNET4, NET_SIGNET, NET_REGTEST, NETWORK_CNT };
+
+/* A 256-bit unsigned integer, least significant limb first. */
+struct u256 {
+	uint64_t l[4];
+};
+
+struct network {
+	enum network_id id;
+	const char *name;      /* main, testnet3, testnet4, signet, regtest */
+	const char *rpc_chain; /* "chain" of getblockchaininfo */
+	const char *subdir;    /* of a node's data directory; "" for main */
+	uint8_t magic[4];      /* wire bytes */
+	uint16_t p2p_port;
+	uint16_t rpc_port;
+	uint32_t pow_limit_bits;
+	struct u256 pow_limit; /* exact */
+	uint32_t bip34_height;
+	uint8_t genesis_header[HEADER_SZ];
+	struct hash256 genesis_hash;
+};
+
+const struct network *network_get(enum network_id id);
+/* Also accepts mainnet, test, testnet.  NULL if unknown. */
+const struct network *network_by_name(const char *name);
+
+/* The fields of an 80-byte header, host byte order. */
+struct header_fields {
+	int32_t version;
+	struct hash256 prev;
+	struct hash256 merkle;
+	uint32_t time;
+	uint32_t bits;
+	uint32_t nonce;
+};
+void header_decode(struct header_fields *f, const uint8_t h[HEADER_SZ]);
+void header_encode(uint8_t h[HEADER_SZ], const struct header_fields *f);
+struct hash256 header_hash(const uint8_t h[HEADER_SZ]);
+
+/* Target of compact bits.  False if negative, overflowing, zero or above the network's limit. */
+bool pow_target(const struct network *n, uint32_t bits, struct u256 *target);
+uint32_t pow_compact(const struct u256 *target);
+/* Hash, read as a little-endian integer, is at or below the target of bits. */
+bool pow_valid(const struct network *n, const struct hash256 *hash, uint32_t bits);
+/* floor(2^256 / (target + 1)); target is not zero. */
+struct u256 pow_work(const struct u256 *target);
+
+struct u256 u256_add(const struct u256 *a, const struct u256 *b); /* wraps */
+int u256_cmp(const struct u256 *a, const struct u256 *b);         /* <0, 0, >0 */
+struct u256 u256_from_le(const uint8_t b[32]);
+void u256_to_le(uint8_t b[32], const struct u256 *a);
+
+#endif

@@ -1,0 +1,72 @@
+/* index.h - one shard of the watched locators and of the recent blocks.
+
+   What it is for: a hundred million locators, thousands of lookups a block, adds and deletes between blocks.
+
+   Threads  A shard belongs to one lcore.  Every call on it runs there, except index_shard_of and the stats
+            getter.  No call locks.
+   Memory   Judy allocates by malloc inside add, load and connect; lookups allocate nothing.
+   Order    index_add inserts and then looks in the recent blocks: one operation of the owner, so an
+            appointment either is seen by a block's lookup or sees the block; there is no gap (invariant I2).
+   Keys     16 opaque bytes, exact on all 128 bits.  Which end of a txid they were taken from is unknown, so a
+            block is looked up in both forms. */
+#ifndef VIGIL_INDEX_INDEX_H
+#define VIGIL_INDEX_INDEX_H
+
+#include "btc/hash.h"
+
+#define INDEX_BURST_MAX 64u
+
+struct index_shard;
+
+/* Which of shard_cnt shards owns a locator: XXH3 with a secret seed, so nobody can aim at one shard. */
+unsigned index_shard_of(const struct locator *l, uint64_t seed, unsigned shard_cnt);
+
+/* shard_idx of shard_cnt; seed as above.  NULL when memory is out. */
+struct index_shard *index_new(unsigned shard_idx, unsigned shard_cnt, uint64_t seed);
+void index_free(struct index_shard *s);
+/* Forgets every locator and every recent block. */
+void index_clear(struct index_shard *s);
+
+/* Adds one locator.  0, or -ENOMEM (then it is not watched).  Present already: 0, no change. */
+int index_add(struct index_shard *s, const struct locator *l);
+/* Removes one.  0, or -ENOENT. */
+int index_del(struct index_shard *s, const struct locator *l);
+bool index_has(const struct index_shard *s, const struct locator *l);
+uint64_t index_cnt(const struct index_shard *s);
+
+/* Looks cnt <= INDEX_BURST_MAX locators up; bit i of the result is set when l[i] is watched here.
+   All of them must belong to this shard. */
+uint64_t index_lookup_burst(const struct index_shard *s, const struct locator *l, unsigned cnt);
+
+/* --- recent blocks --------------------------------------------------------------------------------------- */
+
+struct index_recent_hit {
+	struct hash256 block_hash;
+	uint32_t height;
+	uint32_t tx_idx;
+	enum locator_scheme scheme;
+	struct hash256 txid;
+	uint64_t last_byte_ns;
+};
+
+/* Remembers the block's txids that map to this shard in either form.  Blocks come in chain order.
+   0, -ENOMEM. */
+int index_block_push(struct index_shard *s, const struct hash256 *hash, uint32_t height,
+                     const struct hash256 *txid, uint32_t tx_cnt, uint64_t last_byte_ns);
+/* Takes the newest block back; no effect when the newest one is another (it has left the window already). */
+void index_block_pop(struct index_shard *s, const struct hash256 *hash);
+/* Forgets blocks at height <= below. */
+void index_block_evict(struct index_shard *s, uint32_t below);
+uint32_t index_block_cnt(const struct index_shard *s);
+
+/* Finds a locator in the recent blocks, oldest first; fills at most max.  Returns how many there are (a txid can
+   stand in two blocks only by the historic duplicate coinbases). */
+unsigned index_recent_find(const struct index_shard *s, const struct locator *l, struct index_recent_hit *out,
+                           unsigned max);
+
+struct index_stats {
+	uint64_t locators, judy_bytes, recent_blocks, recent_txids, recent_bytes;
+};
+void index_stats_get(const struct index_shard *s, struct index_stats *out);
+
+#endif

@@ -1,0 +1,107 @@
+/* net.h - TCP over one DPDK port: an ethdev, lwIP on top, and byte streams for the caller.
+
+   One struct net is one port and one IP stack.  lwIP keeps its state in globals, so a process has at most
+   one.  Used by vigil-dataplane (dials) and by vigil-replay serve (listens).
+
+   Threads  Everything runs on the lcore that calls net_poll; callbacks come from inside net_poll (or from
+            net_connect/net_send/net_abort for errors found at once), never re-entrantly for one connection.
+   Memory   Received bytes are lent: data points into the frame (mbuf) and is valid until on_data returns.
+            Sent bytes are copied.  Connections are owned by net and die with on_closed.
+   Order    on_connected, then any number of on_data / on_sendable, then exactly one on_closed; after it the
+            handle is gone.  net_close and net_abort also end in on_closed unless called from on_closed.
+   Flow     Each byte delivered must be given back with net_consumed, then or later; until then it keeps the
+            TCP window shut by as much.  That is how back-pressure reaches the sender. */
+#ifndef VIGIL_NET_NET_H
+#define VIGIL_NET_NET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct net;
+struct net_conn;
+
+enum net_close_reason {
+	NET_CLOSED_LOCAL,   /* we asked */
+	NET_CLOSED_REMOTE,  /* FIN */
+	NET_CLOSED_RESET,   /* RST, also "connection refused" */
+	NET_CLOSED_TIMEOUT, /* no answer: connect or retransmissions given up */
+	NET_CLOSED_NOMEM,
+	NET_CLOSE_REASON_CNT
+};
+const char *net_close_reason_name(enum net_close_reason r);
+
+struct net_addr {
+	uint8_t ip[16]; /* IPv6, or IPv4 mapped (::ffff:a.b.c.d), network order */
+	uint16_t port;  /* host order */
+};
+/* "1.2.3.4", "1.2.3.4:8333", "[::1]:8333"; default_port where none is given. */
+bool net_addr_parse(struct net_addr *a, const char *text, uint16_t default_port);
+#define NET_ADDR_TEXT_SZ 56u
+void net_addr_format(char out[NET_ADDR_TEXT_SZ], const struct net_addr *a);
+
+struct net_config {
+	uint16_t port_id;      /* ethdev */
+	uint8_t ip4[4];        /* our address, network order */
+	uint8_t prefix_len;    /* 0..32 */
+	uint8_t gateway4[4];   /* zeros: none */
+	uint16_t mtu;          /* 0: the device's */
+	uint8_t mac[6];        /* zeros: the port's own; another one is needed on tap, where the port's MAC
+	                          belongs to the kernel's side */
+	uint16_t rx_desc, tx_desc; /* 0: defaults */
+	uint32_t mbuf_cnt;     /* 0: default */
+	/* Fault injection for tests: frames per million dropped at random, each way, and delayed behind
+	   their successor; a fixed seed makes it repeatable.  All zero in production. */
+	uint32_t drop_rx_ppm, drop_tx_ppm, reorder_rx_ppm;
+	uint64_t fault_seed;
+};
+
+struct net_conn_ops {
+	void (*on_connected)(void *arg, struct net_conn *c);
+	void (*on_data)(void *arg, struct net_conn *c, const uint8_t *p, size_t sz);
+	void (*on_sendable)(void *arg, struct net_conn *c); /* send space has grown */
+	void (*on_closed)(void *arg, struct net_conn *c, enum net_close_reason why);
+};
+
+/* Configures and starts the port, brings the stack up.  Returns 0 or -errno; *why then holds one
+   actionable sentence (static or owned by net.c, valid until the next call). */
+int net_open(struct net **out, const struct net_config *cfg, const char **why);
+/* Aborts every connection, stops the port. */
+void net_free(struct net *n);
+
+/* One turn: receive a burst, run timers that are due, flush what is to be sent.  now_ns is
+   CLOCK_MONOTONIC.  Returns how many frames came in or went out: 0 means the caller may sleep. */
+unsigned net_poll(struct net *n, uint64_t now_ns);
+
+/* CLOCK_MONOTONIC when the frame being delivered was taken from the port; only inside on_data. */
+uint64_t net_rx_ns(const struct net *n);
+
+/* NULL when no connection can be made now (memory, address family); otherwise the outcome arrives as
+   on_connected or on_closed. */
+struct net_conn *net_connect(struct net *n, const struct net_addr *to, const struct net_conn_ops *ops,
+                             void *arg);
+
+/* Listens on all our addresses.  accept returns the ops' arg for the new connection, or NULL to refuse it;
+   on_connected follows. Returns 0 or -errno. */
+int net_listen(struct net *n, uint16_t port, const struct net_conn_ops *ops,
+               void *(*accept)(void *arg, const struct net_addr *from), void *arg);
+
+/* Queues up to sz bytes; returns how many were taken (0..sz).  Less than sz: wait for on_sendable. */
+size_t net_send(struct net_conn *c, const void *p, size_t sz);
+/* Bytes net_send would take now. */
+size_t net_send_room(const struct net_conn *c);
+void net_consumed(struct net_conn *c, size_t sz);
+void net_close(struct net_conn *c); /* after what is queued has been sent */
+void net_abort(struct net_conn *c); /* RST now */
+void net_peer_addr(const struct net_conn *c, struct net_addr *a);
+void *net_conn_arg(const struct net_conn *c);
+
+struct net_stats {
+	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
+	uint64_t rx_missed, rx_errors, rx_nombuf, tx_dropped; /* the port's own counts, and our full queue */
+	uint64_t faults_dropped, faults_reordered;
+	uint64_t conns_opened, conns_closed[NET_CLOSE_REASON_CNT];
+};
+void net_stats_get(const struct net *n, struct net_stats *s);
+
+#endif

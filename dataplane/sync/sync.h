@@ -1,0 +1,155 @@
+/* sync.h - follows the best chain over several Bitcoin peers: handshakes, headers, block download.
+
+   sync owns the peers' protocol state, the header tree and the download window.  It owns no socket, no clock
+   and no packet: bytes and time come in, bytes and chain events go out.  So it runs unchanged in the
+   dataplane's net lcore, in unit tests against simulated peers, and in fuzz targets.
+
+   Threads  One thread (the net lcore).
+   Memory   Block buffers come from the caller's pool, one reserved per outstanding request, so a block that
+            was asked for always has room; a block nobody asked for never gets any.
+   Order    sync_next hands out chain events in the order in which they must be applied: FILL blocks first
+            (oldest to newest, ending with the base), then CONNECT and DISCONNECT along the best chain.  All
+            disconnects of a reorg come before its first connect.  A reorg is followed when the new branch has
+            strictly more work; equal work never switches.
+   Verdict  The scan checks what sync cannot (parse, merkle root).  Its verdict comes back by
+            sync_block_done for every event with a buffer, in order.  After a bad verdict the caller drops
+            every later event of the same epoch (answering BLOCK_CANCELLED for each); sync drops the peer,
+            opens the next epoch and hands the block out again from another delivery.
+   Errors   Whatever a peer sends ends in a counted drop of that peer at worst (invariant I6). */
+#ifndef VIGIL_SYNC_SYNC_H
+#define VIGIL_SYNC_SYNC_H
+
+#include "btc/network.h"
+#include "net/net.h"
+
+/* One block's bytes on their way to the scan.  data has room for BLOCK_SZ_MAX. */
+struct block_buf {
+	uint8_t *data;
+	uint32_t sz;
+	uint32_t slot; /* the pool's own */
+};
+
+struct block_pool; /* single-threaded get, any-thread put is the pool's business: see scan/pool.h */
+
+enum chain_event_kind {
+	CHAIN_START,      /* where reporting begins: height, hash, work; no buffer.  Once per session, first. */
+	CHAIN_FILL,       /* a block at or below the base: feeds the recent blocks, reports hits as recent */
+	CHAIN_CONNECT,
+	CHAIN_DISCONNECT  /* no buffer */
+};
+
+struct chain_event {
+	enum chain_event_kind kind;
+	uint32_t height;
+	uint32_t epoch;
+	struct hash256 hash;
+	uint8_t header[HEADER_SZ];
+	struct u256 work;          /* cumulative */
+	struct block_buf *buf;     /* FILL, CONNECT: now the caller's until sync_block_done */
+	uint64_t first_byte_ns, last_byte_ns;
+	uint32_t peer_id;
+};
+
+enum block_verdict { BLOCK_GOOD, BLOCK_BAD_PARSE, BLOCK_BAD_MERKLE, BLOCK_MUTATED, BLOCK_CANCELLED };
+
+struct sync_config {
+	const struct network *network;
+	uint32_t recent_blocks;    /* how many FILL blocks before the base (fewer near the root) */
+	uint32_t inflight_per_peer; /* block requests outstanding per peer (16) */
+	bool stripped;             /* ask for blocks without witness */
+	uint64_t nonce_seed;       /* randomness for nonces and jitter */
+	int64_t (*wall_time)(void *arg); /* seconds since 1970, for the version message and header times */
+};
+
+/* What sync needs from outside.  conn is the caller's handle. */
+struct sync_ops {
+	/* Starts a connection; the outcome comes as sync_connected or sync_closed.  NULL: could not be started
+	   (sync backs off). */
+	void *(*dial)(void *arg, uint32_t peer_id, const struct net_addr *to);
+	size_t (*send_room)(void *arg, void *conn);
+	size_t (*send)(void *arg, void *conn, const void *p, size_t sz); /* returns bytes taken */
+	void (*hang_up)(void *arg, void *conn);    /* abort; sync_closed follows or is called at once */
+	struct block_buf *(*buf_get)(void *arg);   /* NULL: none free now */
+	void (*buf_put)(void *arg, struct block_buf *b);
+	/* Peer or broadcast news for the link. */
+	void (*peer_changed)(void *arg, uint32_t peer_id);
+	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
+	                         uint32_t peer_cnt, uint64_t at_ns);
+};
+
+struct sync;
+
+struct sync *sync_new(const struct sync_config *cfg, const struct sync_ops *ops, void *arg);
+void sync_free(struct sync *s);
+
+/* Adds a peer to dial; it is kept and redialled with back-off (0.1 s doubling to 30 s, jitter) for as long as
+   sync lives, while a session is on.  Returns its id, 0 upwards. */
+uint32_t sync_add_peer(struct sync *s, const struct net_addr *a);
+
+/* Opens a session (link_wire.h, START).  root all zero: genesis.  headers: cnt x 80 bytes after the root,
+   verified here.  Returns 0, or -EINVAL when they do not link or lack work. */
+struct sync_start {
+	bool resume;               /* false: begin at the best tip found once headers are in */
+	struct hash256 root_hash;
+	uint32_t root_height;
+	struct u256 root_work;
+	const uint8_t *headers;
+	uint32_t header_cnt;
+};
+int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now_ns);
+/* Ends the session: hangs up every peer, gives buffers back, forgets headers.  Events handed out before still
+   get their sync_block_done, which then only returns the buffer. */
+void sync_session_stop(struct sync *s);
+bool sync_session_on(const struct sync *s);
+
+/* From the transport. */
+void sync_connected(struct sync *s, uint32_t peer_id, uint64_t now_ns);
+/* Consumes all sz bytes.  rx_ns: when the frame came from the port. */
+void sync_data(struct sync *s, uint32_t peer_id, const uint8_t *p, size_t sz, uint64_t rx_ns);
+void sync_sendable(struct sync *s, uint32_t peer_id, uint64_t now_ns);
+void sync_closed(struct sync *s, uint32_t peer_id, enum net_close_reason why, uint64_t now_ns);
+
+/* Timers; call at least every 10 ms or so.  Returns true when it did something. */
+bool sync_tick(struct sync *s, uint64_t now_ns);
+
+/* The next event to apply, or false.  Do not call while the scan has no room. */
+bool sync_next(struct sync *s, struct chain_event *ev);
+void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v, uint64_t now_ns);
+
+/* Pushes a transaction to every ready peer as an unsolicited tx message and keeps it servable for getdata.
+   Result by ops.broadcast_result. */
+void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw,
+                    size_t sz, uint64_t now_ns);
+
+/* Views for the link and for counters. */
+struct sync_chain_view {
+	struct hash256 best_hash;
+	uint32_t best_height;
+	uint32_t handed_out_height; /* of the last CONNECT or base handed out */
+	bool synced;
+	uint32_t ready_peers;
+};
+void sync_chain_view(const struct sync *s, struct sync_chain_view *v);
+
+struct sync_peer_view {
+	struct net_addr addr;
+	const char *state;     /* connecting, handshake, ready, waiting */
+	char user_agent[64];
+	const char *last_error; /* a counter name below, or a net_close_reason_name, or "" */
+	uint64_t services, bytes_in, bytes_out;
+	uint32_t version, height, ping_us, blocks, connects, drops;
+	bool ready;
+};
+uint32_t sync_peer_cnt(const struct sync *s);
+void sync_peer_view(const struct sync *s, uint32_t peer_id, struct sync_peer_view *v);
+
+/* Headers of the best chain ending at the base, oldest first, at most max; returns their number.  For
+   CHAIN_START.  out has room for max x 80 bytes. */
+uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
+
+/* Counters, as name/value pairs: cb is called for each.  Every reason for dropping a peer or refusing a header
+   or block is one ("peer_drop_magic_total", "peer_drop_unrequested_block_total", ...). */
+void sync_each_counter(const struct sync *s, void (*cb)(void *arg, const char *name, uint64_t value),
+                       void *arg);
+
+#endif

@@ -1,0 +1,41 @@
+/* txid.h - txids of many transactions and merkle roots, by a kernel chosen and self-tested at start.
+
+   Threads txid_select at start-up, from one thread; the chosen kernel is pure and used by all.
+   Memory  No allocation.  txid_kernel.hash works on the caller's bytes in place, read-only. */
+#ifndef VIGIL_TXID_TXID_H
+#define VIGIL_TXID_TXID_H
+
+#include "btc/block.h"
+
+enum cpu_feature { CPU_SSE41 = 1u << 0, CPU_SHANI = 1u << 1, CPU_AVX2 = 1u << 2, CPU_AVX512 = 1u << 3 };
+
+struct txid_kernel {
+	const char *name; /* "portable", "shani", ... */
+	unsigned need;    /* CPU_* bits, all required */
+	/* txid[i] = sha256d of the preimage of tx[i] inside block p (see struct tx_view). */
+	void (*hash)(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt);
+	/* out[i] = sha256d(in[2i] || in[2i+1]); out may be the start of in. */
+	void (*pairs)(struct hash256 *out, const struct hash256 *in, size_t pair_cnt);
+};
+
+/* What CPU and operating system (XCR0) both support. */
+unsigned cpu_features(void);
+
+/* All kernels compiled in, slowest first.  *cnt gets their number. */
+const struct txid_kernel *const *txid_kernels(size_t *cnt);
+
+/* The best kernel for the features, or the named one.  NULL with *why set when the name is unknown, the CPU
+   lacks what it needs, or the self-test fails: then the process must stop, for a wrong txid is a missed
+   breach, and silent. */
+const struct txid_kernel *txid_select(unsigned features, const char *name_or_null, const char **why);
+
+/* Compares a kernel with the portable one over lengths, alignments and known digests. */
+bool txid_selftest(const struct txid_kernel *k);
+
+/* Merkle root over cnt >= 1 leaves; *mutated is set if any level pairs two equal neighbours
+   (CVE-2012-2459, spec/bitcoin.md section 12).  scratch has room for cnt + 1 hashes and may be leaf itself
+   when leaf has that room and may be overwritten. */
+struct hash256 merkle_root(const struct txid_kernel *k, const struct hash256 *leaf, size_t cnt,
+                           struct hash256 *scratch, bool *mutated);
+
+#endif
