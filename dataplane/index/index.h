@@ -52,7 +52,7 @@ struct index_recent_hit {
 /* Remembers the block's txids that map to this shard in either form.  Blocks come in chain order.
    0, -ENOMEM. */
 int index_block_push(struct index_shard *s, const struct hash256 *hash, uint32_t height,
-                     const struct hash256 *txid, uint32_t tx_cnt, uint64_t last_byte_ns);
+		     const struct hash256 *txid, uint32_t tx_cnt, uint64_t last_byte_ns);
 /* Takes the newest block back; no effect when the newest one is another (it has left the window already). */
 void index_block_pop(struct index_shard *s, const struct hash256 *hash);
 /* Forgets blocks at height <= below. */
@@ -61,8 +61,8 @@ uint32_t index_block_cnt(const struct index_shard *s);
 
 /* Finds a locator in the recent blocks, oldest first; fills at most max.  Returns how many there are (a txid can
    stand in two blocks only by the historic duplicate coinbases). */
-unsigned index_recent_find(const struct index_shard *s, const struct locator *l, struct index_recent_hit *out,
-                           unsigned max);
+unsigned index_recent_find(const struct index_shard *s, const struct locator *l,
+			   struct index_recent_hit *out, unsigned max);
 
 struct index_stats {
 	uint64_t locators, judy_bytes, recent_blocks, recent_txids, recent_bytes;

@@ -1,7 +1,9 @@
 /* link_wire.h - every record on the Unix stream socket between vigil-dataplane and vigild.
 
-   Framing   struct link_head, then a body of the record's fixed struct, then (where the struct says so) a
-             variable tail.  Host byte order: both ends are one machine.  head.sz counts the whole record.
+   Framing   The record's fixed struct, which begins with struct link_head, then (where the struct says so) a
+             variable tail, then zero bytes up to a multiple of 8.  head.sz counts all of it, so every record
+             starts 8-byte aligned.  The tail's true length follows from a field of the struct.  Host byte
+             order: both ends are one machine.
    Opening   The dataplane listens, control connects.  Each side sends HELLO first and reads the other's; a
              wrong magic, version or network closes the link with a reason in the log.
    Session   control: HELLO, any number of WATCH_LOAD, START, then freely WATCH_ADD / WATCH_DEL / BLOCK_ACK /
@@ -24,8 +26,8 @@
 #include <assert.h>
 #include "btc/hash.h"
 
-#define LINK_MAGIC     0x4c474956u /* "VIGL" */
-#define LINK_VERSION   1u
+#define LINK_MAGIC      0x4c474956u /* "VIGL" */
+#define LINK_VERSION    1u
 #define LINK_REC_SZ_MAX (BLOCK_SZ_MAX + 65536u)
 
 enum link_type {
@@ -36,19 +38,19 @@ enum link_type {
 	LINK_WATCH_ADD = 4,
 	LINK_WATCH_DEL = 5,
 	LINK_BLOCK_ACK = 6,
-	LINK_BROADCAST = 7,  /* tail: raw transaction */
+	LINK_BROADCAST = 7, /* tail: raw transaction */
 	LINK_STATS_GET = 8,
 	/* dataplane to control */
 	LINK_D_HELLO = 64,
 	LINK_CHAIN_START = 65, /* tail: header_cnt x 80 bytes */
 	LINK_WATCH_ADDED = 66,
-	LINK_HIT = 67,         /* tail: raw transaction as received */
+	LINK_HIT = 67, /* tail: raw transaction as received */
 	LINK_BLOCK_CONNECTED = 68,
 	LINK_BLOCK_DISCONNECTED = 69,
 	LINK_CHAIN_STATE = 70,
 	LINK_PEER_STATE = 71,
 	LINK_BROADCAST_RESULT = 72,
-	LINK_STATS = 73        /* tail: cnt x struct link_stat */
+	LINK_STATS = 73 /* tail: cnt x struct link_stat */
 };
 
 struct link_head {
@@ -74,19 +76,22 @@ struct link_watch_load {
 static_assert(sizeof(struct link_watch_load) == 16, "fixed layout");
 
 enum link_start_mode {
-	LINK_START_TIP = 0,    /* new tower: the first block reported is the one after the best tip found once
+	LINK_START_TIP =
+		0, /* new tower: the first block reported is the one after the best tip found once
 	                          headers are in; CHAIN_START tells which tip that was */
-	LINK_START_RESUME = 1  /* the last header given (or the root, when none) is the last durable block: report
+	LINK_START_RESUME =
+		1 /* the last header given (or the root, when none) is the last durable block: report
 	                          what comes after it, beginning with disconnects if it went stale */
 };
 
 struct link_start {
 	struct link_head head;
-	uint32_t mode;             /* enum link_start_mode */
+	uint32_t mode; /* enum link_start_mode */
 	uint32_t root_height;
-	struct hash256 root_hash;  /* all zero: the network's genesis block at height 0 */
-	uint8_t root_work[32];     /* little-endian cumulative work of the root; zeros: relative to the root */
-	uint32_t header_cnt;       /* headers at root_height+1 ..., each linking to the one before */
+	struct hash256 root_hash; /* all zero: the network's genesis block at height 0 */
+	uint8_t root_work
+		[32]; /* little-endian cumulative work of the root; zeros: relative to the root */
+	uint32_t header_cnt; /* headers at root_height+1 ..., each linking to the one before */
 	uint32_t zero;
 };
 static_assert(sizeof(struct link_start) == 88, "fixed layout");
@@ -106,7 +111,8 @@ static_assert(sizeof(struct link_watch_del) == 24, "fixed layout");
 
 struct link_block_ack {
 	struct link_head head;
-	uint32_t height; /* every effect up to and with this block is durable; after a reorg this may be lower
+	uint32_t
+		height; /* every effect up to and with this block is durable; after a reorg this may be lower
 	                    than an earlier ack */
 	uint32_t zero;
 	struct hash256 hash;
@@ -117,8 +123,10 @@ struct link_broadcast {
 	struct link_head head;
 	uint64_t cookie; /* echoed in every BROADCAST_RESULT of this transaction */
 	struct hash256 txid;
+	uint32_t raw_sz; /* bytes in the tail */
+	uint32_t zero;
 };
-static_assert(sizeof(struct link_broadcast) == 48, "fixed layout");
+static_assert(sizeof(struct link_broadcast) == 56, "fixed layout");
 
 struct link_stats_get {
 	struct link_head head;
@@ -131,9 +139,9 @@ struct link_d_hello {
 	uint32_t magic, version;
 	uint32_t network;
 	uint32_t recent_blocks;
-	uint32_t window;     /* unacknowledged blocks it will run ahead */
+	uint32_t window; /* unacknowledged blocks it will run ahead */
 	uint32_t shard_cnt;
-	char kernel[16];     /* txid kernel in use, NUL padded */
+	char kernel[16]; /* txid kernel in use, NUL padded */
 	char version_text[32];
 };
 static_assert(sizeof(struct link_d_hello) == 80, "fixed layout");
@@ -141,12 +149,14 @@ static_assert(sizeof(struct link_d_hello) == 80, "fixed layout");
 /* Once per session, after START, as soon as headers are in: where reporting begins. */
 struct link_chain_start {
 	struct link_head head;
-	uint32_t height;         /* of the base block: the first BLOCK_CONNECTED is height+1, unless disconnects
+	uint32_t
+		height; /* of the base block: the first BLOCK_CONNECTED is height+1, unless disconnects
 	                            come first (RESUME) */
-	uint32_t header_cnt;     /* TIP: headers up to and with the base, oldest first (at most 2016); control stores
+	uint32_t
+		header_cnt; /* TIP: headers up to and with the base, oldest first (at most 2016); control stores
 	                            them, so that it can resume.  RESUME: 0 */
-	struct hash256 hash;     /* of the base block */
-	uint8_t work[32];        /* cumulative, little-endian */
+	struct hash256 hash; /* of the base block */
+	uint8_t work[32];    /* cumulative, little-endian */
 };
 static_assert(sizeof(struct link_chain_start) == 80, "fixed layout");
 
@@ -154,7 +164,7 @@ struct link_watch_added {
 	struct link_head head;
 	uint64_t cookie;
 	uint32_t recent_cnt; /* HITs with LINK_HIT_RECENT directly before this record */
-	int32_t error;       /* 0, or -errno: then the locator is NOT watched and control must act */
+	int32_t error; /* 0, or -errno: then the locator is NOT watched and control must act */
 };
 static_assert(sizeof(struct link_watch_added) == 24, "fixed layout");
 
@@ -163,15 +173,16 @@ enum { LINK_HIT_RECENT = 1u << 0 };
 struct link_hit {
 	struct link_head head;
 	struct locator locator;
-	struct hash256 txid;        /* internal order */
+	struct hash256 txid; /* internal order */
 	struct hash256 block_hash;
 	uint32_t height;
-	uint32_t tx_idx;            /* place in the block, coinbase = 0 */
-	uint32_t scheme;            /* enum locator_scheme: which end of the txid matched */
-	uint32_t flags;             /* LINK_HIT_* */
-	uint64_t last_byte_ns;      /* CLOCK_MONOTONIC when the frame with the block's last byte was received */
-	uint64_t hit_ns;            /* CLOCK_MONOTONIC when the hit was found */
-	uint32_t raw_sz;            /* bytes in the tail; 0 when the block's bytes are gone (a recent hit) */
+	uint32_t tx_idx; /* place in the block, coinbase = 0 */
+	uint32_t scheme; /* enum locator_scheme: which end of the txid matched */
+	uint32_t flags;  /* LINK_HIT_* */
+	uint64_t
+		last_byte_ns; /* CLOCK_MONOTONIC when the frame with the block's last byte was received */
+	uint64_t hit_ns; /* CLOCK_MONOTONIC when the hit was found */
+	uint32_t raw_sz; /* bytes in the tail; 0 when the block's bytes are gone (a recent hit) */
 	uint32_t zero;
 };
 static_assert(sizeof(struct link_hit) == 128, "fixed layout");
@@ -180,12 +191,12 @@ struct link_block_connected {
 	struct link_head head;
 	struct hash256 hash;
 	uint8_t header[HEADER_SZ];
-	uint8_t work[32];           /* cumulative, little-endian */
+	uint8_t work[32]; /* cumulative, little-endian */
 	uint32_t height;
 	uint32_t tx_cnt;
 	uint32_t total_sz;
-	uint32_t hit_cnt;           /* HITs directly before */
-	uint32_t peer_id;           /* who delivered it */
+	uint32_t hit_cnt; /* HITs directly before */
+	uint32_t peer_id; /* who delivered it */
 	uint32_t zero;
 	uint64_t first_byte_ns, last_byte_ns, done_ns; /* CLOCK_MONOTONIC */
 };
@@ -204,8 +215,8 @@ struct link_chain_state {
 	struct link_head head;
 	struct hash256 best_header; /* most work known */
 	uint32_t best_header_height;
-	uint32_t scanned_height;    /* last block whose scan is done */
-	uint32_t synced;            /* 1: headers and blocks are both at the best tip of a ready peer */
+	uint32_t scanned_height; /* last block whose scan is done */
+	uint32_t synced; /* 1: headers and blocks are both at the best tip of a ready peer */
 	uint32_t ready_peer_cnt;
 };
 static_assert(sizeof(struct link_chain_state) == 56, "fixed layout");
@@ -217,25 +228,25 @@ struct link_peer_state {
 	struct link_head head;
 	uint32_t peer_id;
 	uint32_t flags;
-	char addr[56];              /* text with port */
-	char state[16];             /* connecting, handshake, ready, waiting */
-	char user_agent[64];        /* truncated, printable ASCII only */
-	char last_error[48];        /* why the last connection ended, or empty */
+	char addr[56];       /* text with port */
+	char state[16];      /* connecting, handshake, ready, waiting */
+	char user_agent[64]; /* truncated, printable ASCII only */
+	char last_error[48]; /* why the last connection ended, or empty */
 	uint64_t services;
 	uint64_t bytes_in, bytes_out;
 	uint32_t version;
-	uint32_t height;            /* best block it announced */
-	uint32_t ping_us;           /* last round trip, 0 unknown */
-	uint32_t blocks;            /* delivered */
-	uint32_t connects;          /* times the connection came up */
-	uint32_t drops;             /* times we or it ended one */
+	uint32_t height;   /* best block it announced */
+	uint32_t ping_us;  /* last round trip, 0 unknown */
+	uint32_t blocks;   /* delivered */
+	uint32_t connects; /* times the connection came up */
+	uint32_t drops;    /* times we or it ended one */
 };
 static_assert(sizeof(struct link_peer_state) == 248, "fixed layout");
 
 enum link_broadcast_status {
-	LINK_BCAST_SENT = 0,      /* written to peer_cnt peers at at_ns */
-	LINK_BCAST_NO_PEER = 1,   /* none was ready: control tries again */
-	LINK_BCAST_ANNOUNCED = 2  /* a peer we did not push it to announced it (inv), at at_ns */
+	LINK_BCAST_SENT = 0,     /* written to peer_cnt peers at at_ns */
+	LINK_BCAST_NO_PEER = 1,  /* none was ready: control tries again */
+	LINK_BCAST_ANNOUNCED = 2 /* a peer we did not push it to announced it (inv), at at_ns */
 };
 
 struct link_broadcast_result {
@@ -244,7 +255,7 @@ struct link_broadcast_result {
 	struct hash256 txid;
 	uint32_t status; /* enum link_broadcast_status */
 	uint32_t peer_cnt;
-	uint64_t at_ns;  /* CLOCK_MONOTONIC */
+	uint64_t at_ns; /* CLOCK_MONOTONIC */
 };
 static_assert(sizeof(struct link_broadcast_result) == 64, "fixed layout");
 
