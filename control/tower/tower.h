@@ -183,8 +183,19 @@ uint32_t tower_each_tracker(struct tower *t, const struct appointment_key *after
 /* --- the dataplane (by feed.h) ---------------------------------------------------------------------------- */
 
 /* Every locator that must be watched (appointments in both forms as given, and the penalty txids of trackers),
-   each at least once.  For the load at the start of a session; key-only reads. */
-void tower_each_watched(struct tower *t, bool (*cb)(void *arg, const struct locator *l), void *arg);
+   each at least once, for the load at the start of a session; key-only reads.  In pages, because a load of
+   millions is spread over many turns of the event loop: the cursor starts zeroed (TOWER_WATCH_CURSOR_INIT) and is
+   the tower's to write.  A page gives at most limit locators.  False: that was the last page.
+   Changes between pages are allowed: what is there from the first page to the last is given; what is added
+   or deleted meanwhile may or may not be (its watch_add or watch_del tells feed). */
+struct tower_watch_cursor {
+	uint32_t stage; /* which rows are being walked */
+	uint32_t key_sz;
+	uint8_t key[120]; /* the last one given */
+};
+#define TOWER_WATCH_CURSOR_INIT {0}
+bool tower_each_watched(struct tower *t, struct tower_watch_cursor *cur, uint32_t limit,
+                        void (*cb)(void *arg, const struct locator *l), void *arg);
 
 struct tower_resume {
 	bool resume;              /* false: a new tower */
@@ -219,6 +230,10 @@ struct node_answer {
 	const char *text;
 };
 void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a);
+
+/* A way to the network has opened (a first peer became ready, or a node answers again): what has not been sent is
+   due at once, whatever its back-off says.  Only marks; the sending is done by the next tower_tick. */
+void tower_way_open(struct tower *t);
 
 /* Once a second or so: retries with back-off what has not been sent or was refused, retries failed writes. */
 void tower_tick(struct tower *t, uint64_t now_ns);
