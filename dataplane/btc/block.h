@@ -7,31 +7,17 @@
 #define VIGIL_BTC_BLOCK_H
 
 #include "btc/hash.h"
-
-enum parse_verdict {
-	PARSE_OK = 0,
-	PARSE_TRUNCATED,    /* a field runs past the end */
-	PARSE_TRAILING,     /* bytes after the last field */
-	PARSE_NONCANONICAL, /* a CompactSize longer than needed */
-	PARSE_LIMIT,        /* a count, length, size or weight above what consensus allows */
-	PARSE_WITNESS,      /* bad flag, or a marker with only empty stacks */
-	PARSE_EMPTY,        /* no transactions, no inputs or no outputs */
-	PARSE_COINBASE,     /* first transaction is not a coinbase, or another one is */
-	PARSE_VERDICT_CNT
-};
-
-/* A short stable name ("truncated", ...) for counters and messages. */
-const char *parse_verdict_name(enum parse_verdict v);
+#include "btc/verdict.h"
 
 /* One transaction inside a buffer.  The txid preimage of a segwit transaction is
    [off, off+4), [off+6, off+sz-4-wit_sz), [off+sz-4, off+sz); else [off, off+sz). */
 struct tx_view {
 	uint32_t off;
-	uint32_t sz;      /* bytes on the wire */
-	uint32_t wit_sz;  /* bytes of all witness stacks; 0 when !segwit */
+	uint32_t sz;     /* bytes on the wire */
+	uint32_t wit_sz; /* bytes of all witness stacks; 0 when !segwit */
 	uint32_t in_cnt;
 	uint32_t out_cnt;
-	bool segwit;      /* extended encoding used */
+	bool segwit; /* extended encoding used */
 };
 
 static inline uint32_t tx_view_stripped_sz(const struct tx_view *t)
@@ -53,14 +39,14 @@ struct block_view {
    Fills tx[0..tx_cnt) (room for BLOCK_TX_MAX) and *bv on PARSE_OK; both are undefined otherwise.
    Enforces every limit of section 11.4, and the coinbase rule of section 12. */
 enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *bv,
-                               struct tx_view *tx);
+			       struct tx_view *tx);
 
 /* tx_parse reads exactly one transaction as a node's decoder does, also outside a block: with
    allow_empty a transaction without inputs or outputs is accepted as the decoder would (the
    vectors need it); block contents and penalties pass false.  Sets *used and, if more bytes follow,
    still returns PARSE_OK: a caller who wants exactly one transaction checks *used == sz. */
 enum parse_verdict tx_parse(const uint8_t *p, size_t sz, bool allow_empty, struct tx_view *t,
-                            size_t *used);
+			    size_t *used);
 
 /* Iterates over the inputs of a transaction that tx_parse accepted: calls back with the outpoint.
    Stops when cb returns false.  p is what tx_parse was given (t->off is honoured). */
@@ -69,7 +55,8 @@ struct outpoint {
 	uint32_t vout;
 };
 void tx_each_input(const uint8_t *p, const struct tx_view *t,
-                   bool (*cb)(void *arg, const struct outpoint *prev, uint32_t sequence), void *arg);
+		   bool (*cb)(void *arg, const struct outpoint *prev, uint32_t sequence),
+		   void *arg);
 
 /* Height from the coinbase script by BIP34's minimal push, or -1.  Only meaningful where BIP34 is in
    force (spec/bitcoin.md section 12); p/sz is a parsed block, t0 its first transaction. */

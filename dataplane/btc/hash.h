@@ -11,14 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 
-#define HASH_SZ       32u
-#define HASH_HEX_SZ   65u /* 64 digits and the NUL */
-#define LOCATOR_SZ    16u
-#define HEADER_SZ     80u
-#define BLOCK_SZ_MAX  4000000u /* largest block payload a node sends (spec/bitcoin.md section 2) */
+#define HASH_SZ               32u
+#define HASH_HEX_SZ           65u /* 64 digits and the NUL */
+#define LOCATOR_SZ            16u
+#define HEADER_SZ             80u
+#define BLOCK_SZ_MAX          4000000u /* largest block payload a node sends (spec/bitcoin.md section 2) */
 #define BLOCK_STRIPPED_SZ_MAX 1000000u
-#define BLOCK_WEIGHT_MAX 4000000u
-#define BLOCK_TX_MAX  16665u   /* stripped limit over the smallest valid transaction */
+#define BLOCK_WEIGHT_MAX      4000000u
+#define BLOCK_TX_MAX          16665u /* stripped limit over the smallest valid transaction */
 
 struct hash256 {
 	uint8_t b[HASH_SZ];

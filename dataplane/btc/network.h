@@ -32,6 +32,7 @@ struct network {
 const struct network *network_get(enum network_id id);
 /* Also accepts mainnet, test, testnet.  NULL if unknown. */
 const struct network *network_by_name(const char *name);
+const struct network *network_by_magic(const uint8_t magic[4]);
 
 /* The fields of an 80-byte header, host byte order. */
 struct header_fields {
@@ -48,6 +49,8 @@ struct hash256 header_hash(const uint8_t h[HEADER_SZ]);
 
 /* Target of compact bits.  False if negative, overflowing, zero or above the network's limit. */
 bool pow_target(const struct network *n, uint32_t bits, struct u256 *target);
+/* The same without a verdict: 0 where bits overflow, the magnitude where they are negative. */
+struct u256 pow_expand(uint32_t bits, bool *negative, bool *overflow);
 uint32_t pow_compact(const struct u256 *target);
 /* Hash, read as a little-endian integer, is at or below the target of bits. */
 bool pow_valid(const struct network *n, const struct hash256 *hash, uint32_t bits);

@@ -6,8 +6,7 @@
 #define VIGIL_TXID_TXID_H
 
 #include "btc/block.h"
-
-enum cpu_feature { CPU_SSE41 = 1u << 0, CPU_SHANI = 1u << 1, CPU_AVX2 = 1u << 2, CPU_AVX512 = 1u << 3 };
+#include "btc/cpu.h"
 
 struct txid_kernel {
 	const char *name; /* "portable", "shani", ... */
@@ -17,9 +16,6 @@ struct txid_kernel {
 	/* out[i] = sha256d(in[2i] || in[2i+1]); out may be the start of in. */
 	void (*pairs)(struct hash256 *out, const struct hash256 *in, size_t pair_cnt);
 };
-
-/* What CPU and operating system (XCR0) both support. */
-unsigned cpu_features(void);
 
 /* All kernels compiled in, slowest first.  *cnt gets their number. */
 const struct txid_kernel *const *txid_kernels(size_t *cnt);
