@@ -1,0 +1,194 @@
+#include "index/index_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <Judy.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static_assert(sizeof(Word_t) == 8, "a Judy word holds half a locator");
+
+static inline uint64_t round_of(uint64_t half, uint64_t seed)
+{
+	return XXH3_64bits_withSeed(&half, sizeof(half), seed);
+}
+
+struct index_pair index_permute(const struct locator *l, uint64_t seed)
+{
+	struct index_pair p;
+
+	memcpy(&p.key, l->b, 8);
+	memcpy(&p.value, l->b + 8, 8);
+	p.key ^= round_of(p.value, seed);
+	p.value ^= round_of(p.key, seed + 1);
+	return p;
+}
+
+struct locator index_unpermute(struct index_pair p, uint64_t seed)
+{
+	struct locator l;
+
+	p.value ^= round_of(p.key, seed + 1);
+	p.key ^= round_of(p.value, seed);
+	memcpy(l.b, &p.key, 8);
+	memcpy(l.b + 8, &p.value, 8);
+	return l;
+}
+
+unsigned index_shard_of(const struct locator *l, uint64_t seed, unsigned shard_cnt)
+{
+	if (shard_cnt == 1)
+		return 0;
+	return (unsigned)(XXH3_64bits_withSeed(l->b, LOCATOR_SZ, seed) % shard_cnt);
+}
+
+struct index_shard *index_new(unsigned shard_idx, unsigned shard_cnt, uint64_t seed)
+{
+	struct index_shard *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	s->seed = seed;
+	s->shard_idx = shard_idx;
+	s->shard_cnt = shard_cnt;
+	return s;
+}
+
+void index_clear(struct index_shard *s)
+{
+	JudyLFreeArray(&s->judy, PJE0);
+	s->judy = NULL;
+	s->cnt = 0;
+	free(s->overflow);
+	s->overflow = NULL;
+	s->overflow_cnt = s->overflow_cap = 0;
+	index_recent_clear(s);
+}
+
+void index_free(struct index_shard *s)
+{
+	if (s == NULL)
+		return;
+	index_clear(s);
+	free(s->recent);
+	free(s);
+}
+
+static size_t overflow_find(const struct index_shard *s, struct index_pair p)
+{
+	for (size_t i = 0; i < s->overflow_cnt; i++)
+		if (s->overflow[i].key == p.key && s->overflow[i].value == p.value)
+			return i;
+	return SIZE_MAX;
+}
+
+static int overflow_add(struct index_shard *s, struct index_pair p)
+{
+	if (overflow_find(s, p) != SIZE_MAX)
+		return 0;
+	if (s->overflow_cnt == s->overflow_cap) {
+		size_t cap = s->overflow_cap ? s->overflow_cap * 2 : 16;
+		struct index_pair *o = realloc(s->overflow, cap * sizeof(*o));
+
+		if (o == NULL)
+			return -ENOMEM;
+		s->overflow = o;
+		s->overflow_cap = cap;
+	}
+	s->overflow[s->overflow_cnt++] = p;
+	s->cnt++;
+	return 0;
+}
+
+int index_add(struct index_shard *s, const struct locator *l)
+{
+	struct index_pair p = index_permute(l, s->seed);
+	Word_t *v = (Word_t *)JudyLGet(s->judy, p.key, PJE0);
+
+	if (v != NULL)
+		return *v == p.value ? 0 : overflow_add(s, p);
+	v = (Word_t *)JudyLIns(&s->judy, p.key, PJE0);
+	if (v == NULL || v == (Word_t *)PJERR)
+		return -ENOMEM;
+	*v = p.value;
+	s->cnt++;
+	return 0;
+}
+
+static bool pair_has(const struct index_shard *s, struct index_pair p)
+{
+	const Word_t *v = (const Word_t *)JudyLGet(s->judy, p.key, PJE0);
+
+	if (v == NULL)
+		return false;
+	if (*v == p.value)
+		return true;
+	return s->overflow_cnt > 0 && overflow_find(s, p) != SIZE_MAX;
+}
+
+/* After the pair in Judy has gone, one of the overflow pairs with its key takes its place. */
+static bool promote(struct index_shard *s, Word_t *v, uint64_t key)
+{
+	for (size_t i = 0; i < s->overflow_cnt; i++) {
+		if (s->overflow[i].key == key) {
+			*v = s->overflow[i].value;
+			s->overflow[i] = s->overflow[--s->overflow_cnt];
+			return true;
+		}
+	}
+	return false;
+}
+
+int index_del(struct index_shard *s, const struct locator *l)
+{
+	struct index_pair p = index_permute(l, s->seed);
+	Word_t *v = (Word_t *)JudyLGet(s->judy, p.key, PJE0);
+
+	if (v == NULL)
+		return -ENOENT;
+	if (*v != p.value) {
+		size_t i = overflow_find(s, p);
+
+		if (i == SIZE_MAX)
+			return -ENOENT;
+		s->overflow[i] = s->overflow[--s->overflow_cnt];
+	} else if (!promote(s, v, p.key)) {
+		JudyLDel(&s->judy, p.key, PJE0);
+	}
+	s->cnt--;
+	return 0;
+}
+
+bool index_has(const struct index_shard *s, const struct locator *l)
+{
+	return pair_has(s, index_permute(l, s->seed));
+}
+
+uint64_t index_cnt(const struct index_shard *s)
+{
+	return s->cnt;
+}
+
+uint64_t index_lookup_burst(const struct index_shard *s, const struct locator *l, unsigned cnt)
+{
+	struct index_pair p[INDEX_BURST_MAX];
+	uint64_t hits = 0;
+
+	assert(cnt <= INDEX_BURST_MAX);
+	for (unsigned i = 0; i < cnt; i++)
+		p[i] = index_permute(&l[i], s->seed);
+	for (unsigned i = 0; i < cnt; i++)
+		hits |= (uint64_t)pair_has(s, p[i]) << i;
+	return hits;
+}
+
+void index_stats_get(const struct index_shard *s, struct index_stats *out)
+{
+	*out = (struct index_stats){
+		.locators = s->cnt,
+		.judy_bytes = JudyLMemUsed(s->judy) + s->overflow_cap * sizeof(*s->overflow),
+		.recent_blocks = s->recent_cnt,
+		.recent_txids = s->recent_txids,
+		.recent_bytes = s->recent_bytes,
+	};
+}

@@ -1,0 +1,117 @@
+/* scan.h - chain events in, hits out: the two phases of DESIGN section 2 over any number of scan lcores.
+
+   Phase one: the leader walks the block's transactions, every worker hashes its part of them, the leader checks
+   the merkle root.  Phase two: every worker looks all txids up in its own shard and remembers the block.
+   Worker 0 is the leader; with one worker the phases are plain calls.
+
+   Threads  net lcore: scan_submit.  main lcore: scan_edit, scan_output, scan_ack, and the calls marked main.
+            Scan lcore w: scan_worker_poll(s, w).  A lcore may hold several of these roles.
+   Memory   Rings and jobs are taken at scan_new; per block only the recent blocks' tables are allocated.
+   Order    scan_output is one ordered stream: events come out in the order submitted; the answer to an edit comes
+            after every block that its shard had seen before it, and before every block it had not.
+            So no locator is ever between two blocks (invariant I2).
+   Verdict  A block that fails parse, merkle or mutation comes out with its verdict and without effect; later events
+            of the same epoch come out as BLOCK_CANCELLED.
+   Flow     A CONNECT waits inside while `window` connected blocks are unacknowledged; nothing is dropped. */
+#ifndef VIGIL_SCAN_SCAN_H
+#define VIGIL_SCAN_SCAN_H
+
+#include "index/index.h"
+#include "sync/sync.h"
+#include "txid/txid.h"
+
+#define SCAN_WORKER_MAX      64u
+#define SCAN_RECENT_HITS_MAX 4u
+
+struct scan;
+
+struct scan_config {
+	const struct txid_kernel *kernel;
+	unsigned worker_cnt;
+	uint64_t seed; /* secret, for shard choice */
+	uint32_t recent_blocks;
+	uint32_t window;
+	/* Names the rings; unique in the process. */
+	const char *name;
+};
+
+struct scan *scan_new(const struct scan_config *cfg);
+void scan_free(struct scan *s);
+
+/* An event as it travels: what sync handed out, and for CHAIN_START the headers that go with it. */
+struct scan_event {
+	struct chain_event ev;
+	uint8_t *
+		headers; /* malloc'd, freed by whoever takes it out last; NULL for all other kinds */
+	uint32_t header_cnt;
+};
+
+/* False: no room now. */
+bool scan_submit(struct scan *s, const struct scan_event *e);
+
+enum scan_edit_kind {
+	SCAN_ADD,
+	SCAN_LOAD /* an add without an answer */,
+	SCAN_DEL,
+	SCAN_EVICT,
+	SCAN_CLEAR
+};
+struct scan_edit {
+	enum scan_edit_kind kind;
+	uint32_t height; /* EVICT: forget recent blocks at or below; goes to every worker */
+	uint64_t cookie; /* ADD */
+	struct locator locator;
+};
+/* False: no room now, nothing was done (also when only some worker has none). */
+bool scan_edit(struct scan *s, const struct scan_edit *e);
+/* Main: every edit handed in so far has been carried out. */
+bool scan_edits_done(const struct scan *s);
+
+/* Main: how many CONNECTs control has acknowledged, counted from the CHAIN_START that went through last. */
+void scan_ack(struct scan *s, uint64_t acked_cnt);
+
+struct scan_hit {
+	uint32_t tx_idx;
+	enum locator_scheme scheme;
+};
+
+enum scan_out_kind { SCAN_OUT_EVENT, SCAN_OUT_ADDED };
+
+struct scan_output {
+	enum scan_out_kind kind;
+	/* SCAN_OUT_EVENT */
+	struct scan_event event;
+	enum block_verdict verdict;
+	uint64_t done_ns;               /* CLOCK_MONOTONIC when the hits were complete */
+	const struct block_view *block; /* the rest is valid until scan_output_release */
+	const struct tx_view *tx;
+	const struct hash256 *txid;
+	const struct scan_hit *hit; /* in tx order */
+	uint32_t hit_cnt;
+	uint32_t job;
+	/* SCAN_OUT_ADDED */
+	uint64_t cookie;
+	struct locator locator;
+	int error;
+	uint32_t recent_cnt; /* all found; the first SCAN_RECENT_HITS_MAX are given */
+	struct index_recent_hit recent[SCAN_RECENT_HITS_MAX];
+};
+
+/* Main: the next output, or false.  The caller must call scan_output_release on it before the next one. */
+bool scan_output(struct scan *s, struct scan_output *o);
+void scan_output_release(struct scan *s, const struct scan_output *o);
+
+/* One turn of scan lcore w; false when there was nothing to do. */
+bool scan_worker_poll(struct scan *s, unsigned w);
+
+struct scan_stats {
+	uint64_t blocks, txs, bytes, hits, recent_hits;
+	uint64_t bad_parse[PARSE_VERDICT_CNT], bad_merkle, mutated, cancelled;
+	uint64_t adds, dels, loads, add_failures;
+	uint64_t window_waits;    /* turns in which the leader held a block back for control */
+	struct index_stats index; /* sum over shards, as of the workers' last publication */
+};
+/* Any thread; counters may lag by a block. */
+void scan_stats_get(const struct scan *s, struct scan_stats *out);
+
+#endif

@@ -1,0 +1,155 @@
+/* One scan lcore: its part of each phase, and the edits of its shard. */
+#include "scan/scan_priv.h"
+
+#include <rte_debug.h>
+
+#define EDITS_PER_TURN 256u
+
+static void publish_index(struct scan_worker *w)
+{
+	struct index_stats now;
+
+	index_stats_get(w->shard, &now);
+	__atomic_store_n(&w->stats.index.locators, now.locators, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.index.judy_bytes, now.judy_bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.index.recent_blocks, now.recent_blocks, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.index.recent_txids, now.recent_txids, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.index.recent_bytes, now.recent_bytes, __ATOMIC_RELAXED);
+}
+
+/* Insert, then look back: one step of the shard's owner, so no block can fall between the two. */
+static void add_and_answer(struct scan_worker *w, const struct scan_edit *e)
+{
+	struct scan_added a = {.cookie = e->cookie, .locator = e->locator};
+
+	a.error = index_add(w->shard, &e->locator);
+	scan_count(a.error == 0 ? &w->stats.adds : &w->stats.add_failures, 1);
+	if (a.error == 0) {
+		a.recent_cnt = index_recent_find(w->shard, &e->locator, a.recent,
+						 SCAN_RECENT_HITS_MAX);
+		scan_count(&w->stats.recent_hits, a.recent_cnt);
+	}
+	if (rte_ring_sp_enqueue_elem(w->added, &a, sizeof(a)) != 0)
+		rte_panic("scan: no room for an answer that was made room for\n");
+}
+
+static void edit(struct scan_worker *w, const struct scan_edit *e)
+{
+	switch (e->kind) {
+	case SCAN_ADD:
+		add_and_answer(w, e);
+		return;
+	case SCAN_LOAD:
+		/* A load has no answer to carry the error, and a locator that is silently not watched is a
+		   missed breach: stop, and be started again on a machine with memory. */
+		if (index_add(w->shard, &e->locator) != 0)
+			rte_panic("scan: out of memory while loading locators\n");
+		scan_count(&w->stats.loads, 1);
+		return;
+	case SCAN_DEL:
+		if (index_del(w->shard, &e->locator) == 0)
+			scan_count(&w->stats.dels, 1);
+		return;
+	case SCAN_EVICT:
+		index_block_evict(w->shard, e->height);
+		return;
+	case SCAN_CLEAR:
+		index_clear(w->shard);
+		return;
+	}
+}
+
+bool scan_worker_edits(struct scan *s, struct scan_worker *w)
+{
+	struct scan_edit e;
+	unsigned cnt = 0;
+
+	(void)s;
+	while (cnt < EDITS_PER_TURN && rte_ring_free_count(w->added) > 0 &&
+	       rte_ring_sc_dequeue_elem(w->edits, &e, sizeof(e)) == 0) {
+		edit(w, &e);
+		cnt++;
+	}
+	if (cnt == 0)
+		return false;
+	publish_index(w);
+	atomic_fetch_add_explicit(&w->edits_done, cnt, memory_order_release);
+	return true;
+}
+
+static void hash_part(const struct scan *s, struct scan_job *j, unsigned idx)
+{
+	uint64_t cnt = j->view.tx_cnt;
+	uint64_t from = cnt * idx / s->cfg.worker_cnt, to = cnt * (idx + 1) / s->cfg.worker_cnt;
+
+	if (to > from)
+		s->cfg.kernel->hash(j->event.ev.buf->data, j->tx + from, j->txid + from, to - from);
+}
+
+struct burst {
+	struct locator locator[INDEX_BURST_MAX];
+	struct scan_hit at[INDEX_BURST_MAX];
+	unsigned cnt;
+};
+
+static void burst_flush(struct burst *b, const struct index_shard *shard, struct scan_job *j)
+{
+	uint64_t hits = index_lookup_burst(shard, b->locator, b->cnt);
+
+	while (hits != 0) {
+		unsigned i = (unsigned)__builtin_ctzll(hits);
+
+		hits &= hits - 1;
+		j->hit[atomic_fetch_add_explicit(&j->hit_cnt, 1, memory_order_relaxed)] = b->at[i];
+	}
+	b->cnt = 0;
+}
+
+static void lookup_part(const struct scan *s, struct scan_job *j, unsigned idx)
+{
+	struct index_shard *shard = s->worker[idx].shard;
+	struct burst b = {.cnt = 0};
+
+	for (uint32_t i = 0; i < j->view.tx_cnt; i++) {
+		for (unsigned scheme = 0; scheme < 2; scheme++) {
+			struct locator l = locator_of_txid(&j->txid[i],
+							   (enum locator_scheme)scheme);
+
+			if (index_shard_of(&l, s->cfg.seed, s->cfg.worker_cnt) != idx)
+				continue;
+			b.locator[b.cnt] = l;
+			b.at[b.cnt] = (struct scan_hit){i, (enum locator_scheme)scheme};
+			if (++b.cnt == INDEX_BURST_MAX)
+				burst_flush(&b, shard, j);
+		}
+	}
+	burst_flush(&b, shard, j);
+	if (index_block_push(shard, &j->event.ev.hash, j->event.ev.height, j->txid, j->view.tx_cnt,
+			     j->event.ev.last_byte_ns) != 0)
+		rte_panic("scan: out of memory for a recent block\n");
+}
+
+bool scan_worker_phase(struct scan *s, unsigned idx)
+{
+	struct scan_worker *w = &s->worker[idx];
+	uint32_t seq = atomic_load_explicit(&s->phase_seq, memory_order_acquire);
+
+	if (seq == w->phase_seen)
+		return false;
+	w->phase_seen = seq;
+	switch (s->phase) {
+	case PHASE_HASH:
+		hash_part(s, s->phase_job, idx);
+		break;
+	case PHASE_LOOKUP:
+		lookup_part(s, s->phase_job, idx);
+		publish_index(w);
+		break;
+	case PHASE_POP:
+		index_block_pop(w->shard, &s->pop_hash);
+		publish_index(w);
+		break;
+	}
+	atomic_fetch_sub_explicit(&s->phase_left, 1, memory_order_acq_rel);
+	return true;
+}
