@@ -82,7 +82,7 @@ void scan_free(struct scan *s)
 
 bool scan_submit(struct scan *s, const struct scan_event *e)
 {
-	return rte_ring_sp_enqueue_elem(s->submit, e, sizeof(*e)) == 0;
+	return rte_ring_sp_enqueue_elem(s->submit, (void *)(uintptr_t)e, sizeof(*e)) == 0;
 }
 
 bool scan_edit(struct scan *s, const struct scan_edit *e)
@@ -98,7 +98,7 @@ bool scan_edit(struct scan *s, const struct scan_edit *e)
 		if (rte_ring_free_count(s->worker[i].edits) == 0)
 			return false;
 	for (unsigned i = from; i < to; i++) {
-		rte_ring_sp_enqueue_elem(s->worker[i].edits, e, sizeof(*e));
+		rte_ring_sp_enqueue_elem(s->worker[i].edits, (void *)(uintptr_t)e, sizeof(*e));
 		s->worker[i].edits_sent++;
 	}
 	return true;
