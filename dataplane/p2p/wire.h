@@ -80,11 +80,6 @@ void p2p_checksum(uint8_t out[4], const uint8_t *payload, size_t sz);
    message.  type is not P2P_OTHER. */
 size_t p2p_seal(uint8_t *msg, const uint8_t magic[4], enum p2p_type type, size_t payload_sz);
 
-/* CompactSize, canonical and at most 0x02000000 (a count or a length).  Encode returns 1, 3 or 5; decode
-   returns the bytes read, 0 if truncated, too long a form, or above the limit. */
-size_t p2p_count_encode(uint8_t out[5], uint32_t v);
-size_t p2p_count_decode(uint32_t *v, const uint8_t *p, size_t sz);
-
 /* version.  All fields are sent; missing ones after addr_recv are accepted: then nonce 0, no agent,
    start_height 0, relay true. */
 struct p2p_addr {
