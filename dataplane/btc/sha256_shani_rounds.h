@@ -1,8 +1,8 @@
 /* sha256_shani_rounds.h - SHA-256 by the SHA extensions, over several independent messages at once.
 
    sha256rnds2 has a latency of about four cycles and every round needs the one before, so one message leaves
-   the unit idle most of the time; interleaved messages fill the gaps.  The stream count is a constant at
-   every call, so the loops over streams unroll.
+   the unit idle most of the time; interleaved messages fill the gaps.  The stream count n, at most
+   SHANI_STREAM_MAX, is a constant at every call, so the loops over streams unroll.
 
    Only for files that are compiled with -msha -msse4.1 -mssse3. */
 #ifndef VIGIL_BTC_SHA256_SHANI_ROUNDS_H
@@ -11,6 +11,8 @@
 #include <immintrin.h>
 
 #include "btc/sha256_block.h"
+
+#define SHANI_STREAM_MAX 4u
 
 /* The state as sha256rnds2 wants it: words A,B,E,F and C,D,G,H, first word highest. */
 struct shani_state {
@@ -60,7 +62,7 @@ static inline __attribute__((always_inline)) void shani_four(struct shani_state 
 static inline __attribute__((always_inline)) void shani_block(struct shani_state *s,
 							      __m128i (*w)[4], const unsigned n)
 {
-	struct shani_state in[8];
+	struct shani_state in[SHANI_STREAM_MAX];
 
 	for (unsigned i = 0; i < n; i++)
 		in[i] = s[i];
@@ -73,15 +75,16 @@ static inline __attribute__((always_inline)) void shani_block(struct shani_state
 			__m128i *m = w[i];
 
 			if (g >= 4) {
-				/* m[g % 4] holds W[4g-16 ..), already with sigma0 of the words after. */
+				/* m[g % 4] is W[4g-16 ..) with the sigma0 terms added already. */
 				__m128i w7 = _mm_alignr_epi8(m[(g + 3) % 4], m[(g + 2) % 4], 4);
 
 				m[g % 4] = _mm_sha256msg2_epu32(_mm_add_epi32(m[g % 4], w7),
 								m[(g + 3) % 4]);
 			}
+			if (g >= 2 && g <= 13) /* for group g + 2, once w7 has been read */
+				m[(g + 2) % 4] = _mm_sha256msg1_epu32(m[(g + 2) % 4],
+								      m[(g + 3) % 4]);
 			shani_four(&s[i], _mm_add_epi32(m[g % 4], k));
-			if (g >= 1 && g <= 12)
-				m[(g + 3) % 4] = _mm_sha256msg1_epu32(m[(g + 3) % 4], m[g % 4]);
 		}
 	}
 	for (unsigned i = 0; i < n; i++) {
@@ -95,7 +98,7 @@ static inline __attribute__((always_inline)) void
 shani_blocks(struct shani_state *s, const uint8_t **p, size_t cnt, const unsigned n)
 {
 	for (; cnt > 0; cnt--) {
-		__m128i w[8][4];
+		__m128i w[SHANI_STREAM_MAX][4];
 
 #pragma GCC unroll 8
 		for (unsigned i = 0; i < n; i++) {

@@ -23,7 +23,8 @@ const struct txid_kernel *const *txid_kernels(size_t *cnt);
 /* The best kernel for the features, or the named one.  NULL with *why set when the name is unknown, the CPU
    lacks what it needs, or the self-test fails: then the process must stop, for a wrong txid is a missed
    breach, and silent. */
-const struct txid_kernel *txid_select(unsigned features, const char *name_or_null, const char **why);
+const struct txid_kernel *txid_select(unsigned features, const char *name_or_null,
+				      const char **why);
 
 /* Compares a kernel with the portable one over lengths, alignments and known digests. */
 bool txid_selftest(const struct txid_kernel *k);
@@ -32,6 +33,6 @@ bool txid_selftest(const struct txid_kernel *k);
    (CVE-2012-2459, spec/bitcoin.md section 12).  scratch has room for cnt + 1 hashes and may be leaf itself
    when leaf has that room and may be overwritten. */
 struct hash256 merkle_root(const struct txid_kernel *k, const struct hash256 *leaf, size_t cnt,
-                           struct hash256 *scratch, bool *mutated);
+			   struct hash256 *scratch, bool *mutated);
 
 #endif
