@@ -8,6 +8,7 @@
             nothing for 30 s.  Text that is not JSON is answered with -32700 and ends the connection.
    Pages    Lists are given in pages: params {after, limit}, reply {..., next}; next is null on the last page.  A page
             also ends before it grows beyond 1 MiB, so no answer is larger than that and one row.
+   Signals  The process must ignore SIGPIPE.
    Secrets  Nothing a handler gives out is one (invariant I7): blobs are given as received. */
 #ifndef VIGIL_RPC_RPC_H
 #define VIGIL_RPC_RPC_H
