@@ -1,0 +1,292 @@
+#!/usr/bin/python3
+"""House rules that a machine can check; compiles nothing but the headers.
+
+usage: lint.py [--build-dir DIR]
+
+Each rule is one test; ends with "N passed, N failed, N skipped".  With --build-dir the libraries that
+the built programs link are checked too.
+"""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+DATA_DIRS = ("tests/vectors/", "tests/fuzz/corpus/")
+FILE_SZ_MAX = 200 * 1024
+
+
+class Skip(Exception):
+    pass
+
+
+def run(*argv):
+    return subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def tracked():
+    """Paths of the project: what git tracks, or every file where there is no git."""
+    done = run("git", "ls-files", "-z")
+    if done.returncode == 0:
+        names = [n for n in done.stdout.split("\0") if n]
+    else:
+        names = [
+            str(p.relative_to(PROJECT))
+            for p in PROJECT.rglob("*")
+            if p.is_file() and not p.relative_to(PROJECT).parts[0].startswith(("build", ".git"))
+        ]
+    return [n for n in names if (PROJECT / n).is_file()]
+
+
+def text_of(name):
+    return (PROJECT / name).read_text(encoding="utf-8", errors="replace")
+
+
+def c_files(files):
+    return [f for f in files if f.endswith((".c", ".h"))]
+
+
+def includes_of(name):
+    return re.findall(r'^\s*#\s*include\s+"([^"]+)"', text_of(name), re.MULTILINE)
+
+
+def scripts_of(files):
+    return [
+        f
+        for f in files
+        if not f.startswith(DATA_DIRS) and re.match(r"#!.*\b(ba)?sh\b", text_of(f)[:64])
+    ]
+
+
+# Rules: each gives a list of complaints.
+
+
+def rule_top_level_is_fixed(files):
+    allowed = {"dataplane", "control", "bench", "tests", "meson.build", "meson_options.txt"}
+    allowed |= {"README.md", "LICENSE"}
+    top = {f.split("/")[0] for f in files}
+    return [f"{t}: not part of the layout" for t in sorted(top) if t not in allowed and t[0] != "."]
+
+
+def rule_dataplane_includes_nothing_of_control(files):
+    """control/ and bench/ may include from dataplane/, never the reverse; control/ not from bench/."""
+
+    def modules(top):
+        return {f.split("/")[1] for f in files if f.startswith(top + "/") and f.count("/") > 1}
+
+    bench = modules("bench") - modules("control")
+    forbidden = {"dataplane": modules("control") | bench, "control": bench}
+    return [
+        f"{name}: includes {path}"
+        for name in c_files(files)
+        for path in includes_of(name)
+        if path.split("/")[0] in forbidden.get(name.split("/")[0], ())
+        or re.match(r"(\.\./)*(control|bench)/", path)
+    ]
+
+
+def rule_private_headers_stay_in_their_module(files):
+    return [
+        f"{name}: includes {path}"
+        for name in c_files(files)
+        if not name.startswith("tests/")
+        for path in includes_of(name)
+        if path.endswith("_priv.h") and "/" in path and path.split("/")[0] != name.split("/")[1]
+    ]
+
+
+def rule_only_net_scan_topo_and_serve_use_dpdk(files):
+    allowed = ("dataplane/net/", "dataplane/scan/", "dataplane/topo/", "bench/serve/", "tests/")
+    return [
+        f"{name}: includes rte_*"
+        for name in c_files(files)
+        if not name.startswith(allowed) and name != "dataplane/main.c"
+        and re.search(r"^\s*#\s*include\s+<rte_", text_of(name), re.MULTILINE)
+    ]
+
+
+def rule_every_header_compiles_alone(files):
+    flags = run("pkg-config", "--cflags", "libdpdk", "lwip", "libuv", "libsodium", "jansson")
+    if flags.returncode != 0:
+        flags = run("pkg-config", "--cflags", "libdpdk", "libuv", "libsodium", "jansson")
+    if flags.returncode != 0:
+        raise Skip("pkg-config does not know the libraries: tests/setup.sh")
+    base = ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-fsyntax-only", "-Wall", "-Wextra", "-Werror"]
+    base += ["-Wno-unused-function", '-DVIGIL_VERSION="lint"', "-x", "c", "-include"]
+
+    def compile_alone(name):
+        tops = {"dataplane": ["dataplane"], "control": ["control", "dataplane"]}
+        include = tops.get(name.split("/")[0], ["bench", "control", "dataplane"])
+        done = run(*base, name, "/dev/null", *[f"-I{i}" for i in include], *flags.stdout.split())
+        return [f"{name}: {done.stderr.strip().splitlines()[0]}"] if done.returncode else []
+
+    headers = [f for f in files if f.endswith(".h") and not f.startswith("tests/")]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [complaint for found in pool.map(compile_alone, headers) for complaint in found]
+
+
+def rule_every_module_has_unit_tests(files):
+    """A module that is a folder of a library has tests/unit/<module>/ with a test in it."""
+    complaints = []
+    for top in ("dataplane", "control", "bench"):
+        modules = {f.split("/")[1] for f in files if f.startswith(top + "/") and f.endswith(".c") and f.count("/") == 2}
+        for module in sorted(modules):
+            build = PROJECT / top / module / "meson.build"
+            if not build.exists() or "static_library(" not in build.read_text():
+                continue
+            if not any(f.startswith(f"tests/unit/{module}/") and f.endswith(".c") for f in files):
+                complaints.append(f"{top}/{module}: no tests in tests/unit/{module}/")
+    return complaints
+
+
+def rule_every_fuzz_target_has_a_corpus_and_is_built(files):
+    build = text_of("tests/fuzz/meson.build")
+    complaints = []
+    for name in files:
+        match = re.fullmatch(r"tests/fuzz/([^/]+)\.c", name)
+        if not match or match.group(1) == "replay_main":
+            continue
+        target = match.group(1)
+        if f"'{target}.c'" not in build:
+            complaints.append(f"{name}: not in tests/fuzz/meson.build")
+        elif "LLVMFuzzerTestOneInput" in text_of(name) and not any(
+            f.startswith(f"tests/fuzz/corpus/{target}/") for f in files
+        ):
+            complaints.append(f"{name}: no corpus in tests/fuzz/corpus/{target}/")
+    return complaints
+
+
+def rule_no_path_of_a_machine(files):
+    pattern = re.compile(r"(?<![\w.$}])/(root|Users|work)/\w+|" + re.escape(str(PROJECT) + "/"))
+    return [
+        f"{name}:{number}: {match.group(0)}"
+        for name in files
+        if not name.startswith(DATA_DIRS)
+        for number, line in enumerate(text_of(name).splitlines(), 1)
+        for match in pattern.finditer(line)
+    ]
+
+
+def rule_no_unfinished_work(files):
+    word = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
+    return [
+        f"{name}:{number}: {line.strip()}"
+        for name in files
+        if name.endswith((".c", ".h", ".py", ".sh", ".build"))
+        for number, line in enumerate(text_of(name).splitlines(), 1)
+        if word.search(line)
+    ]
+
+
+def rule_no_large_file(files):
+    return [
+        f"{name}: {(PROJECT / name).stat().st_size} bytes"
+        for name in files
+        if (PROJECT / name).stat().st_size > FILE_SZ_MAX and not name.startswith("tests/vectors/")
+    ]
+
+
+def rule_sources_are_listed_by_name(files):
+    return [
+        f"{name}: not in {pathlib.PurePath(name).parent}/meson.build"
+        for name in files
+        if name.endswith(".c")
+        and (PROJECT / name).parent.joinpath("meson.build").exists()
+        and not re.search(
+            r"\b" + re.escape(pathlib.PurePath(name).stem) + r"\b",
+            (PROJECT / name).parent.joinpath("meson.build").read_text(),
+        )
+    ]
+
+
+def rule_c_files_are_formatted(files):
+    if not shutil.which("clang-format"):
+        raise Skip("clang-format is not installed: tests/setup.sh --dev")
+    done = run("clang-format", "--dry-run", "-Werror", *c_files(files))
+    return sorted(set(re.findall(r"^(\S+:\d+):\d+: error", done.stderr, re.MULTILINE)))
+
+
+def rule_scripts_pass_shellcheck(files):
+    if not shutil.which("shellcheck"):
+        raise Skip("shellcheck is not installed: tests/setup.sh --dev")
+    done = run("shellcheck", *scripts_of(files))
+    return done.stdout.splitlines() if done.returncode else []
+
+
+def rule_scripts_are_executable(files):
+    return [f"{f}: has #! but not the right to run" for f in files
+            if text_of(f)[:2] == "#!" and not f.startswith(DATA_DIRS)
+            and not os.access(PROJECT / f, os.X_OK)]
+
+
+def rule_python_compiles(files):
+    complaints = []
+    for name in files:
+        if name.endswith(".py"):
+            try:
+                compile(text_of(name), name, "exec")
+            except SyntaxError as error:
+                complaints.append(f"{name}: {error}")
+    return complaints
+
+
+def linked_libraries(build, program):
+    path = PROJECT / build / program
+    if not path.exists():
+        raise Skip(f"{program} is not built")
+    done = run("ldd", str(path))
+    return re.findall(r"^\s*(\S+)", done.stdout, re.MULTILINE)
+
+
+def program_rules(build):
+    def forbid(program, pattern):
+        return lambda _files: [
+            f"{program} links {lib}" for lib in linked_libraries(build, program) if re.match(pattern, lib)
+        ]
+
+    return {
+        "dataplane_does_not_link_the_store": forbid("dataplane/vigil-dataplane", r"librocksdb"),
+        "control_does_not_link_dpdk": forbid("control/vigild", r"librte_"),
+        "cli_links_neither": forbid("control/vigil-cli", r"librte_|librocksdb"),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--build-dir")
+    args = parser.parse_args()
+
+    files = tracked()
+    rules = {n.removeprefix("rule_"): f for n, f in globals().items() if n.startswith("rule_")}
+    if args.build_dir:
+        rules.update(program_rules(args.build_dir))
+
+    passed = failed = skipped = 0
+    for name, rule in rules.items():
+        try:
+            complaints = rule(files)
+        except Skip as why:
+            print(f"SKIPPED {name} - {why}")
+            skipped += 1
+            continue
+        if complaints:
+            failed += 1
+            print(f"FAILED {name}")
+            for complaint in complaints[:20]:
+                print(f"    {complaint}")
+            if len(complaints) > 20:
+                print(f"    and {len(complaints) - 20} more")
+        else:
+            passed += 1
+            print(f"ok {name}")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
