@@ -14,18 +14,7 @@
 #include "btc/network.h"
 #include "link/link_wire.h"
 #include "store/store.h"
-
-#define USER_ID_SZ 33u
-#define SIG_ZB_SZ  104u /* zbase32 text of a 65-byte recoverable signature */
-
-struct user_id {
-	uint8_t b[USER_ID_SZ];
-};
-struct uuid {
-	uint8_t b[20];
-};
-
-enum client_generation { CLIENT_CURRENT = 0, CLIENT_LEGACY = 1 };
+#include "teos/ids.h"
 
 struct tower;
 
