@@ -73,6 +73,9 @@ void net_free(struct net *n);
    CLOCK_MONOTONIC.  Returns how many frames came in or went out: 0 means the caller may sleep. */
 unsigned net_poll(struct net *n, uint64_t now_ns);
 
+/* Whether the port has a link; for logs, since TCP waits for it by itself. */
+bool net_link_up(const struct net *n);
+
 /* CLOCK_MONOTONIC when the frame being delivered was taken from the port; only inside on_data. */
 uint64_t net_rx_ns(const struct net *n);
 
@@ -99,6 +102,7 @@ void *net_conn_arg(const struct net_conn *c);
 struct net_stats {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t rx_missed, rx_errors, rx_nombuf, tx_dropped; /* the port's own counts, and our full queue */
+	uint64_t rx_ignored; /* not for us, or nothing that we speak: never reached the stack */
 	uint64_t faults_dropped, faults_reordered;
 	uint64_t conns_opened, conns_closed[NET_CLOSE_REASON_CNT];
 };
