@@ -1,0 +1,101 @@
+/* headers.h - the tree of block headers above a root, and the best chain in it (spec/bitcoin.md sections 13, 14).
+
+   The root is the genesis block, or a trusted block of which perhaps only hash and height are known.  A
+   header gets in if its parent is there, its proof of work holds, and its difficulty and time follow the
+   rules as far as the known history reaches; where it does not reach, the bounded rule holds on networks
+   that have one, and median-time-past waits until eleven ancestors are known.
+   Best is the most cumulative work; on equal work the one seen first, so it never flaps.
+
+   Threads  One thread.
+   Memory   About 140 bytes a header and 4 for the index, in chunks, at most headers_max; hostile peers cannot
+            grow it cheaply: no branch that forks deeper than HEADERS_FORK_MAX, none that stays more than
+            HEADERS_LAG_MAX blocks' worth of work behind the best, and at most about HEADERS_SIDE_MAX headers
+            off the best chain, of which the branches with the least work go first.
+   Cost     Adding and finding are O(1); by height on the best chain O(1).
+   Handles  A header is named by a uint32_t.  It stays good while the header is on the best chain or pinned
+            (or an ancestor of such); any other may be forgotten by the next headers_add. */
+#ifndef VIGIL_CHAIN_HEADERS_H
+#define VIGIL_CHAIN_HEADERS_H
+
+#include "btc/network.h"
+
+#define HEADERS_NONE        UINT32_MAX
+#define HEADERS_BATCH_MAX   2000u
+#define HEADERS_LOCATOR_MAX 48u
+#define HEADERS_FORK_MAX    2016u
+#define HEADERS_LAG_MAX     144u
+#define HEADERS_SIDE_MAX    10000u
+#define HEADERS_MAX_DEFAULT 4000000u
+#define HEADERS_PIN_CNT     4u
+
+enum headers_verdict {
+	HEADERS_OK,
+	HEADERS_UNLINKED,    /* the parent of the first one is not known */
+	HEADERS_NOT_A_CHAIN, /* one does not follow the one before it in the batch */
+	HEADERS_BAD_POW,
+	HEADERS_BAD_BITS, /* not the difficulty the rules ask for */
+	HEADERS_TIME_OLD, /* not after the median of its ancestors, or against BIP94 */
+	HEADERS_INVALID,  /* on a branch marked invalid */
+	HEADERS_FUTURE,   /* more than two hours ahead of our clock: not yet, try again later */
+	HEADERS_DEEP_FORK,
+	HEADERS_LOW_WORK,
+	HEADERS_FULL,
+	HEADERS_VERDICT_CNT
+};
+/* A short stable name for counters. */
+const char *headers_verdict_name(enum headers_verdict v);
+/* True where the sender is to blame (or on another chain), false for "not now" and "not wanted". */
+bool headers_verdict_is_fault(enum headers_verdict v);
+
+struct headers_root {
+	struct hash256 hash;
+	uint32_t height;
+	struct u256 work;      /* cumulative with the root; zero: reckon from the root */
+	const uint8_t *header; /* 80 bytes, or NULL when only the hash is known */
+};
+
+struct headers;
+
+/* root NULL: genesis.  seed is secret randomness against aimed hash collisions.  NULL: no memory. */
+struct headers *headers_new(const struct network *n, const struct headers_root *root, uint64_t seed,
+			    uint32_t headers_max);
+void headers_free(struct headers *h);
+
+/* Adds cnt <= HEADERS_BATCH_MAX headers, oldest first, header i at raw + i * stride.  Headers already known
+   are no error.  now_s is the wall clock (INT64_MAX: do not ask).
+   *last gets the handle of the last header of the batch that is in the tree, HEADERS_NONE if none;
+   *new_cnt how many were added.  A verdict other than HEADERS_OK is about the header after that one, and
+   those before it stay. */
+enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t stride, uint32_t cnt,
+				 int64_t now_s, uint32_t *last, uint32_t *new_cnt);
+
+/* Marks a header (not the root) and all its descendants invalid; best moves to what is left. */
+void headers_mark_invalid(struct headers *h, uint32_t idx);
+
+/* Keeps idx and its ancestors, whatever branch they are on.  HEADERS_NONE unpins the slot. */
+void headers_pin(struct headers *h, unsigned slot, uint32_t idx);
+
+uint32_t headers_root_idx(const struct headers *h);
+uint32_t headers_best(const struct headers *h);
+uint32_t headers_find(const struct headers *h, const struct hash256 *hash); /* or HEADERS_NONE */
+uint32_t headers_at(const struct headers *h,
+		    uint32_t height); /* on the best chain, or HEADERS_NONE */
+bool headers_on_best(const struct headers *h, uint32_t idx);
+/* The nearest ancestor (or idx itself) on the best chain. */
+uint32_t headers_fork(const struct headers *h, uint32_t idx);
+uint32_t headers_parent(const struct headers *h, uint32_t idx); /* HEADERS_NONE of the root */
+uint32_t headers_height(const struct headers *h, uint32_t idx);
+const struct hash256 *headers_hash(const struct headers *h, uint32_t idx);
+const struct u256 *headers_work(const struct headers *h, uint32_t idx);
+/* False (and zeros) for a root whose header is unknown. */
+bool headers_raw(const struct headers *h, uint32_t idx, uint8_t out[HEADER_SZ]);
+
+/* A locator that starts at idx: newest first, ends with the root and genesis.  Returns the count. */
+uint32_t headers_locator(const struct headers *h, uint32_t idx,
+			 struct hash256 out[HEADERS_LOCATOR_MAX]);
+
+uint32_t headers_cnt(const struct headers *h);
+uint32_t headers_side_cnt(const struct headers *h);
+size_t headers_bytes(const struct headers *h); /* allocated */
+
+#endif
