@@ -7,7 +7,7 @@
             A zero tail ends the file.  Garbage between records is skipped byte by byte and counted.
 
    A record is handed out when its header has the proof of work it claims and its frame is sound: the next
-   record, the zero tail or the end follows, or else its own bytes parse as a block.  Nothing more is checked
+   record or the end of the file follows, or else its own bytes parse as a block.  Nothing more is checked
    here: parse it, and compare the merkle root.  Records come in file order, which is not chain order.
 
    Memory   The file is mapped; records point into the mapping (a private, decoded copy of it where there is a
@@ -28,8 +28,8 @@ struct blkfile;
 
 struct blkfile_rec {
 	const uint8_t *p; /* the block: header first, decoded */
-	uint32_t sz;      /* HEADER_SZ .. BLOCK_SZ_MAX */
-	uint64_t off;     /* of p in the file */
+	uint32_t sz;  /* HEADER_SZ .. BLOCK_SZ_MAX; a raw file may be larger, and no valid block */
+	uint64_t off; /* of p in the file */
 };
 
 /* NULL with a message in why (no path in it) if the file cannot be read, or is neither form. */
