@@ -20,8 +20,8 @@ struct blob_key {
 /* The key that a client which derives locators by `scheme` uses. */
 struct blob_key blob_key_of_txid(const struct hash256 *dispute, enum locator_scheme scheme);
 
-/* Decrypts sz bytes of blob into sz - BLOB_TAG_SZ bytes at out, which must not overlap.  False, and out is
-   zeroed, if it is shorter than a tag or was not made with this key. */
+/* Decrypts sz bytes of blob into sz - BLOB_TAG_SZ bytes at out, which must not overlap.  False, and out tells nothing,
+   if it is shorter than a tag or was not made with this key. */
 bool blob_open(uint8_t *out, const uint8_t *blob, size_t sz, const struct blob_key *key);
 /* Encrypts sz bytes into sz + BLOB_TAG_SZ bytes at out. */
 void blob_seal(uint8_t *out, const uint8_t *plain, size_t sz, const struct blob_key *key);
