@@ -120,6 +120,8 @@ void scan_ack(struct scan *s, uint64_t acked_cnt)
 
 static void fill_added(struct scan_output *o, const struct scan_added *a)
 {
+	if (a->cleared)
+		o->kind = SCAN_OUT_CLEARED;
 	o->cookie = a->cookie;
 	o->locator = a->locator;
 	o->error = a->error;

@@ -75,7 +75,8 @@ struct scan_hit {
 	enum locator_scheme scheme;
 };
 
-enum scan_out_kind { SCAN_OUT_EVENT, SCAN_OUT_ADDED };
+/* CLEARED: one per worker, when its shard has been emptied and every answer it owed before has come out. */
+enum scan_out_kind { SCAN_OUT_EVENT, SCAN_OUT_ADDED, SCAN_OUT_CLEARED };
 
 struct scan_output {
 	enum scan_out_kind kind;

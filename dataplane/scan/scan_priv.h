@@ -27,11 +27,14 @@ struct scan_job {
 	atomic_bool busy;
 };
 
+/* A worker's answer to an ADD or, with cleared set, to a CLEAR. */
 struct scan_added {
 	uint64_t cookie;
 	struct locator locator;
 	int32_t error;
 	uint32_t recent_cnt;
+	uint32_t cleared;
+	uint32_t zero;
 	struct index_recent_hit recent[SCAN_RECENT_HITS_MAX];
 };
 

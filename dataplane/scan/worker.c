@@ -17,6 +17,12 @@ static void publish_index(struct scan_worker *w)
 	__atomic_store_n(&w->stats.index.recent_bytes, now.recent_bytes, __ATOMIC_RELAXED);
 }
 
+static void answer(struct scan_worker *w, struct scan_added *a)
+{
+	if (rte_ring_sp_enqueue_elem(w->added, a, sizeof(*a)) != 0)
+		rte_panic("scan: no room for an answer that was made room for\n");
+}
+
 /* Insert, then look back: one step of the shard's owner, so no block can fall between the two. */
 static void add_and_answer(struct scan_worker *w, const struct scan_edit *e)
 {
@@ -29,8 +35,7 @@ static void add_and_answer(struct scan_worker *w, const struct scan_edit *e)
 						 SCAN_RECENT_HITS_MAX);
 		scan_count(&w->stats.recent_hits, a.recent_cnt);
 	}
-	if (rte_ring_sp_enqueue_elem(w->added, &a, sizeof(a)) != 0)
-		rte_panic("scan: no room for an answer that was made room for\n");
+	answer(w, &a);
 }
 
 static void edit(struct scan_worker *w, const struct scan_edit *e)
@@ -55,6 +60,7 @@ static void edit(struct scan_worker *w, const struct scan_edit *e)
 		return;
 	case SCAN_CLEAR:
 		index_clear(w->shard);
+		answer(w, &(struct scan_added){.cleared = 1});
 		return;
 	}
 }
