@@ -1,0 +1,66 @@
+/* decode.h - bodies of the TEOS HTTP API (current generation): bytes to a request, or to the first problem in them
+   (spec/teos.md section 7.4).
+
+   Threads  Pure functions, any thread.
+   Memory   A decoded request owns its blob; release it with api_request_free.  Nothing else is allocated, and never
+            more than the body's own size.
+   Cost     Linear in the body. */
+#ifndef VIGIL_API_DECODE_H
+#define VIGIL_API_DECODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "btc/hash.h"
+#include "tower/tower.h"
+
+/* The error codes of the current generation. */
+enum api_code {
+	API_OK = 0,
+	API_MISSING_FIELD = 1,
+	API_EMPTY_FIELD = 2,
+	API_WRONG_FIELD_TYPE = 3,
+	API_WRONG_FIELD_SIZE = 4,
+	API_WRONG_FIELD_FORMAT = 5,
+	API_INVALID_REQUEST_FORMAT = 6,
+	API_AUTH_OR_SUBSCRIPTION = 7,
+	API_SERVICE_UNAVAILABLE = 32,
+	API_TOO_BIG = 34,
+	API_ALREADY_TRIGGERED = 35,
+	API_NOT_FOUND = 36,
+	API_REGISTRATION_EXHAUSTED = 65,
+	API_UNEXPECTED = 255
+};
+
+enum api_endpoint {
+	API_REGISTER,
+	API_ADD_APPOINTMENT,
+	API_GET_APPOINTMENT,
+	API_PING,
+	API_ENDPOINT_CNT
+};
+
+/* A signature as it came.  Only a text of exactly SIG_ZB_SZ characters can be one; what is longer is cut, and sz tells. */
+struct api_signature {
+	char text[SIG_ZB_SZ];
+	size_t sz;
+};
+
+struct api_request {
+	enum api_endpoint endpoint;
+	struct user_id user;    /* register: as given, not yet known to be a point */
+	struct locator locator; /* the others */
+	uint8_t *blob;          /* add_appointment; NULL when empty */
+	uint32_t blob_sz;
+	uint32_t to_self_delay;
+	struct api_signature sig; /* the others */
+};
+
+/* Decodes the body of a POST.  API_OK, or the first problem, *why a static text for people and *out empty.  API_UNEXPECTED
+   only when memory is out.  ep must not be API_PING. */
+enum api_code api_decode(enum api_endpoint ep, const void *body, size_t sz, struct api_request *out,
+			 const char **why);
+
+void api_request_free(struct api_request *r);
+
+#endif
