@@ -1,0 +1,90 @@
+/* feed_priv.h - what feed.c (connection, time, calls of the tower) and session.c (what goes over it) share. */
+#ifndef VIGIL_FEED_FEED_PRIV_H
+#define VIGIL_FEED_FEED_PRIV_H
+
+#include <sys/un.h>
+
+#include "feed/backlog.h"
+#include "feed/check.h"
+#include "feed/feed.h"
+#include "link/frame.h"
+
+#define FEED_WRITER_CAP (8u << 20)
+/* Adds and deletes stop here, so that there is always room for a broadcast of the largest size. */
+#define FEED_WRITER_HIGH (FEED_WRITER_CAP - LINK_REC_SZ_MAX)
+/* A load is read from the tower only while less than this waits to be sent. */
+#define FEED_WRITER_LOW  (256u << 10)
+#define FEED_BATCH_MAX   2048u /* locators in a WATCH_LOAD */
+#define FEED_RETRY_MAX   4096u
+#define FEED_HEADERS_MAX 4032u /* two retarget periods */
+
+struct feed_conn {
+	uv_poll_t poll;
+	struct feed *feed;
+	int fd;
+	int interest; /* events asked of poll */
+};
+
+struct feed {
+	/* Lifetime. */
+	uv_loop_t *loop;
+	struct tower *tower;
+	struct feed_config cfg;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	uv_timer_t timer; /* down: when to connect; else the session's tick */
+	uv_timer_t
+		kick; /* on the next turn: a failure noted in a call, or reading that may go on */
+	unsigned handles; /* not closed yet */
+	bool freed;
+	/* Reconnecting. */
+	uint32_t delay_ms;
+	char last_error[192];
+	bool error_said; /* last_error is in the log, at error_said_ms, and no session has worked since */
+	uint64_t error_said_ms;
+	/* The session. */
+	enum feed_state state;
+	struct feed_conn *conn; /* NULL when down */
+	const char *fail;       /* why it must end, found where it could not be ended */
+	bool fail_is_broken;    /* the dataplane broke the contract */
+	bool paused;            /* not reading until the tower catches up */
+	struct link_reader reader;
+	struct link_writer writer;
+	struct feed_check check;
+	uint32_t acked_height;
+	struct link_d_hello hello;
+	struct tower_watch_cursor cursor;
+	struct locator batch[FEED_BATCH_MAX];
+	uint32_t batch_cnt;
+	struct backlog backlog;
+	struct pending pending;
+	struct locator retry[FEED_RETRY_MAX]; /* refused adds, sent again by the next tick */
+	uint32_t retry_cnt;
+	bool way_open;
+	uint64_t begun_ms, read_ms, write_ms; /* start of the session, last progress each way */
+	uint64_t stats_ms;                    /* when STATS_GET was last sent */
+	/* What it told. */
+	struct feed_info info; /* counters, chain, loaded_cnt */
+	struct link_peer_state peer[FEED_PEER_MAX];
+	uint32_t peer_cnt;
+	struct link_stat stat[FEED_STAT_MAX];
+	uint32_t stat_cnt;
+};
+
+/* session.c.  Both note a failure in f->fail and never end the session themselves. */
+void session_begin(struct feed *f);
+/* Takes what the socket has, within a bound, and hands whole records on. */
+void session_read(struct feed *f);
+/* Gives the socket what waits, making more of a load as there is room. */
+void session_write(struct feed *f);
+/* Adds, deletes and acks, in order. */
+void session_queue(struct feed *f, const struct backlog_entry *e);
+/* True while something could be written if the socket took it. */
+bool session_wants_write(const struct feed *f);
+/* Takes a locator out of the refused adds. */
+void session_forget_retry(struct feed *f, const struct locator *l);
+void session_tick(struct feed *f, uint64_t now_ms);
+/* Forgets everything of the session but its counters. */
+void session_clear(struct feed *f);
+void session_fail(struct feed *f, const char *why, bool broken);
+
+#endif
