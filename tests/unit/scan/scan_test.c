@@ -1,0 +1,509 @@
+/* The scan pipeline: what comes out, in which order, and that nothing falls between a block and an add. */
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <setjmp.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <rte_eal.h>
+#include <rte_cycles.h>
+#include "btc/sha256.h"
+#include "scan/pool.h"
+#include "scan/scan.h"
+
+#define SEED 0xfeedu
+
+static const struct txid_kernel *kernel;
+static struct block_pool *pool;
+static unsigned scan_no;
+
+/* --- blocks of our own making ---------------------------------------------------------------------------- */
+
+/* A legacy transaction of 1 input and 1 output whose txid depends on tag; a coinbase when coinbase is set. */
+static size_t put_tx(uint8_t *p, uint64_t tag, bool coinbase)
+{
+	uint8_t *q = p;
+
+	memset(q, 0, 128);
+	q[0] = 2;
+	q += 4;
+	*q++ = 1;
+	if (coinbase)
+		memset(q + 32, 0xff, 4);
+	else
+		memcpy(q, &tag, 8), q[31] = 1;
+	q += 36;
+	*q++ = 8;
+	memcpy(q, &tag, 8);
+	q += 8 + 4;
+	*q++ = 1;
+	q += 8;
+	*q++ = 1;
+	*q++ = 0x51;
+	q += 4;
+	return (size_t)(q - p);
+}
+
+struct made {
+	struct chain_event ev;
+	struct hash256 txid[64];
+	unsigned tx_cnt;
+};
+
+static void make_block(struct made *m, enum chain_event_kind kind, uint32_t height, unsigned tx_cnt,
+		       uint64_t tag)
+{
+	struct hash256 scratch[65];
+	struct block_buf *b = block_pool_get(pool);
+	uint8_t *p;
+	bool mutated;
+	struct hash256 root;
+
+	assert_non_null(b);
+	memset(m, 0, sizeof(*m));
+	m->tx_cnt = tx_cnt;
+	p = b->data + HEADER_SZ;
+	*p++ = (uint8_t)tx_cnt;
+	for (unsigned i = 0; i < tx_cnt; i++) {
+		size_t sz = put_tx(p, tag + i, i == 0);
+
+		m->txid[i] = sha256d(p, sz);
+		p += sz;
+	}
+	root = merkle_root(kernel, m->txid, tx_cnt, scratch, &mutated);
+	memset(b->data, 0, HEADER_SZ);
+	memcpy(b->data + 36, root.b, HASH_SZ);
+	memcpy(b->data + 68, &height, 4);
+	b->sz = (uint32_t)(p - b->data);
+	m->ev = (struct chain_event){
+		.kind = kind, .height = height, .buf = b, .last_byte_ns = height};
+	memcpy(m->ev.header, b->data, HEADER_SZ);
+	m->ev.hash = sha256d(b->data, HEADER_SZ);
+}
+
+static struct scan *new_scan(unsigned workers, uint32_t window)
+{
+	static char name[16][16];
+	struct scan_config c = {.kernel = kernel,
+				.worker_cnt = workers,
+				.seed = SEED,
+				.recent_blocks = 6,
+				.window = window,
+				.name = name[scan_no % 16]};
+	struct scan *s;
+
+	snprintf(name[scan_no % 16], sizeof(name[0]), "t%u", scan_no);
+	scan_no++;
+	s = scan_new(&c);
+	assert_non_null(s);
+	return s;
+}
+
+static void submit(struct scan *s, const struct chain_event *ev)
+{
+	struct scan_event e = {.ev = *ev};
+
+	assert_true(scan_submit(s, &e));
+}
+
+static void turn(struct scan *s, unsigned workers)
+{
+	for (unsigned n = 0; n < 50; n++)
+		for (unsigned w = 0; w < workers; w++)
+			scan_worker_poll(s, w);
+}
+
+static void give_back(struct scan *s, const struct scan_output *o)
+{
+	scan_output_release(s, o);
+	if (o->kind == SCAN_OUT_EVENT && o->event.ev.buf != NULL)
+		block_pool_put(pool, o->event.ev.buf);
+}
+
+static void start(struct scan *s, unsigned workers)
+{
+	struct chain_event ev = {.kind = CHAIN_START, .height = 9};
+	struct scan_output o;
+
+	submit(s, &ev);
+	turn(s, workers);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.event.ev.kind, CHAIN_START);
+	give_back(s, &o);
+}
+
+static void add(struct scan *s, const struct hash256 *txid, enum locator_scheme scheme,
+		uint64_t cookie)
+{
+	struct scan_edit e = {
+		.kind = SCAN_ADD, .cookie = cookie, .locator = locator_of_txid(txid, scheme)};
+
+	assert_true(scan_edit(s, &e));
+}
+
+static void hits_come_in_block_order_in_both_forms(void **state)
+{
+	for (unsigned workers = 1; workers <= 5; workers += 2) {
+		struct scan *s = new_scan(workers, 8);
+		struct made m;
+		struct scan_output o;
+
+		(void)state;
+		start(s, workers);
+		make_block(&m, CHAIN_CONNECT, 10, 40, 1000);
+		add(s, &m.txid[39], LOCATOR_INTERNAL, 1);
+		add(s, &m.txid[7], LOCATOR_DISPLAY, 2);
+		add(s, &m.txid[0], LOCATOR_INTERNAL, 3);
+		add(s, &m.txid[7], LOCATOR_INTERNAL, 4);
+		turn(s, workers);
+		for (unsigned i = 0; i < 4; i++) {
+			assert_true(scan_output(s, &o));
+			assert_int_equal(o.kind, SCAN_OUT_ADDED);
+			assert_int_equal(o.error, 0);
+			assert_int_equal(o.recent_cnt, 0);
+			give_back(s, &o);
+		}
+		submit(s, &m.ev);
+		turn(s, workers);
+		assert_true(scan_output(s, &o));
+		assert_int_equal(o.verdict, BLOCK_GOOD);
+		assert_int_equal(o.hit_cnt, 4);
+		assert_int_equal(o.hit[0].tx_idx, 0);
+		assert_int_equal(o.hit[1].tx_idx, 7);
+		assert_int_equal(o.hit[1].scheme, LOCATOR_INTERNAL);
+		assert_int_equal(o.hit[2].tx_idx, 7);
+		assert_int_equal(o.hit[2].scheme, LOCATOR_DISPLAY);
+		assert_int_equal(o.hit[3].tx_idx, 39);
+		assert_true(hash256_eq(&o.txid[39], &m.txid[39]));
+		give_back(s, &o);
+		assert_false(scan_output(s, &o));
+		scan_free(s);
+	}
+}
+
+static void a_late_add_finds_its_breach_until_the_block_is_evicted_or_taken_back(void **state)
+{
+	struct scan *s = new_scan(2, 8);
+	struct made a, b;
+	struct scan_output o;
+	struct scan_edit evict = {.kind = SCAN_EVICT, .height = 10};
+	struct chain_event back = {.kind = CHAIN_DISCONNECT};
+
+	(void)state;
+	start(s, 2);
+	make_block(&a, CHAIN_CONNECT, 10, 5, 100);
+	submit(s, &a.ev);
+	make_block(&b, CHAIN_CONNECT, 11, 5, 200);
+	submit(s, &b.ev);
+	turn(s, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(scan_output(s, &o));
+		give_back(s, &o);
+	}
+	add(s, &a.txid[3], LOCATOR_DISPLAY, 1);
+	turn(s, 2);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.recent_cnt, 1);
+	assert_int_equal(o.recent[0].height, 10);
+	assert_true(hash256_eq(&o.recent[0].block_hash, &a.ev.hash));
+	assert_int_equal(o.recent[0].scheme, LOCATOR_DISPLAY);
+
+	assert_true(scan_edit(s, &evict));
+	back.hash = b.ev.hash;
+	back.height = 11;
+	submit(s, &back);
+	turn(s, 2);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.event.ev.kind, CHAIN_DISCONNECT);
+	add(s, &a.txid[3], LOCATOR_DISPLAY, 2);
+	add(s, &b.txid[1], LOCATOR_INTERNAL, 3);
+	turn(s, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(scan_output(s, &o));
+		assert_int_equal(o.kind, SCAN_OUT_ADDED);
+		assert_int_equal(o.recent_cnt, 0);
+	}
+	scan_free(s);
+}
+
+static void a_bad_block_has_no_effect_and_cancels_its_epoch_only(void **state)
+{
+	struct scan *s = new_scan(1, 8);
+	struct made m[4];
+	struct scan_output o;
+	const enum block_verdict want[4] = {BLOCK_BAD_MERKLE, BLOCK_CANCELLED, BLOCK_GOOD,
+					    BLOCK_BAD_PARSE};
+	struct scan_stats st;
+
+	(void)state;
+	start(s, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		make_block(&m[i], CHAIN_CONNECT, 10 + i, 5, 100 * (i + 1));
+		m[i].ev.epoch = i < 2 ? 1 : i;
+	}
+	m[0].ev.buf->data[HEADER_SZ + 60] ^=
+		1; /* a script byte: the txid changes, the root does not */
+	m[3].ev.buf->sz--;
+	add(s, &m[1].txid[2], LOCATOR_INTERNAL, 1);
+	turn(s, 1);
+	assert_true(scan_output(s, &o));
+	for (unsigned i = 0; i < 4; i++)
+		submit(s, &m[i].ev);
+	turn(s, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_true(scan_output(s, &o));
+		assert_int_equal(o.verdict, want[i]);
+		assert_int_equal(o.hit_cnt, 0);
+		give_back(s, &o);
+	}
+	/* The cancelled block is not among the recent ones. */
+	add(s, &m[1].txid[3], LOCATOR_INTERNAL, 2);
+	turn(s, 1);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.recent_cnt, 0);
+	scan_stats_get(s, &st);
+	assert_int_equal(st.bad_merkle, 1);
+	assert_int_equal(st.cancelled, 1);
+	assert_int_equal(st.blocks, 1);
+	scan_free(s);
+}
+
+static void a_mutated_block_is_named_so(void **state)
+{
+	struct scan *s = new_scan(1, 8);
+	struct made m;
+	struct scan_output o;
+	size_t tx_sz;
+	uint8_t probe[128];
+
+	(void)state;
+	start(s, 1);
+	make_block(&m, CHAIN_CONNECT, 10, 3, 100);
+	/* Three transactions with the last one repeated have the same merkle root. */
+	tx_sz = put_tx(probe, 1, false);
+	memcpy(m.ev.buf->data + m.ev.buf->sz, m.ev.buf->data + m.ev.buf->sz - tx_sz, tx_sz);
+	m.ev.buf->sz += (uint32_t)tx_sz;
+	m.ev.buf->data[HEADER_SZ] = 4;
+	submit(s, &m.ev);
+	turn(s, 1);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.verdict, BLOCK_MUTATED);
+	give_back(s, &o);
+	scan_free(s);
+}
+
+static void blocks_wait_while_control_has_not_acknowledged_the_window(void **state)
+{
+	struct scan *s = new_scan(1, 2);
+	struct made m[4];
+	struct scan_output o;
+
+	(void)state;
+	start(s, 1);
+	for (unsigned i = 0; i < 4; i++) {
+		make_block(&m[i], CHAIN_CONNECT, 10 + i, 2, 100 * (i + 1));
+		submit(s, &m[i].ev);
+	}
+	turn(s, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(scan_output(s, &o));
+		give_back(s, &o);
+	}
+	assert_false(scan_output(s, &o));
+	scan_ack(s, 1);
+	turn(s, 1);
+	assert_true(scan_output(s, &o));
+	give_back(s, &o);
+	assert_false(scan_output(s, &o));
+	/* Adds are answered while blocks wait: control may need that answer to go on. */
+	add(s, &m[0].txid[0], LOCATOR_INTERNAL, 1);
+	turn(s, 1);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.kind, SCAN_OUT_ADDED);
+	scan_ack(s, 4);
+	turn(s, 1);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.event.ev.height, 13);
+	give_back(s, &o);
+	scan_free(s);
+}
+
+static void clear_is_answered_by_every_worker_after_what_it_owed(void **state)
+{
+	struct scan *s = new_scan(3, 8);
+	struct scan_edit clear = {.kind = SCAN_CLEAR};
+	struct hash256 h = {{1}};
+	struct scan_output o;
+
+	(void)state;
+	for (uint64_t i = 0; i < 20; i++) {
+		h.b[1] = (uint8_t)i;
+		add(s, &h, LOCATOR_INTERNAL, i);
+	}
+	assert_true(scan_edit(s, &clear));
+	turn(s, 3);
+	for (unsigned added = 0, cleared = 0; cleared < 3;) {
+		assert_true(scan_output(s, &o));
+		added += o.kind == SCAN_OUT_ADDED;
+		cleared += o.kind == SCAN_OUT_CLEARED;
+		if (cleared == 3)
+			assert_int_equal(added, 20);
+	}
+	assert_true(scan_edits_done(s));
+	scan_free(s);
+}
+
+/* --- threads --------------------------------------------------------------------------------------------- */
+
+struct worker_arg {
+	struct scan *s;
+	unsigned idx;
+	atomic_bool *quit;
+};
+
+static void *worker_run(void *p)
+{
+	struct worker_arg *a = p;
+
+	while (!atomic_load(a->quit))
+		if (!scan_worker_poll(a->s, a->idx))
+			sched_yield();
+	return NULL;
+}
+
+#define RACE_BLOCKS 60u
+#define RACE_TXS    24u
+
+/* Blocks and adds race on real threads.  Whatever the order, each locator must be reported exactly once: by its
+   block's hits, or with its add (invariant I2). */
+static void an_add_racing_a_block_is_reported_exactly_once(void **state)
+{
+	enum { WORKERS = 3 };
+	struct scan *s = new_scan(WORKERS, RACE_BLOCKS + 1);
+	static struct made m[RACE_BLOCKS];
+	static unsigned seen[RACE_BLOCKS][RACE_TXS];
+	struct worker_arg arg[WORKERS];
+	pthread_t thread[WORKERS];
+	atomic_bool quit = false;
+	unsigned added = 0, blocks = 0, next_block = 0, next_add = 0,
+		 total = RACE_BLOCKS * RACE_TXS;
+	struct chain_event first = {.kind = CHAIN_START};
+
+	(void)state;
+	memset(seen, 0, sizeof(seen));
+	for (unsigned i = 0; i < WORKERS; i++) {
+		arg[i] = (struct worker_arg){s, i, &quit};
+		assert_int_equal(pthread_create(&thread[i], NULL, worker_run, &arg[i]), 0);
+	}
+	submit(s, &first);
+	while (added < total || blocks < RACE_BLOCKS) {
+		struct scan_output o;
+
+		if (next_block < RACE_BLOCKS) {
+			struct made *b = &m[next_block];
+			struct scan_event e;
+
+			if (b->tx_cnt == 0)
+				make_block(b, CHAIN_CONNECT, 10 + next_block, RACE_TXS,
+					   100000ull * (next_block + 1));
+			e = (struct scan_event){.ev = b->ev};
+			if (scan_submit(s, &e))
+				next_block++;
+		}
+		/* Adds lag a little behind the blocks' submission, so that they meet them in work. */
+		while (next_add < total && next_add / RACE_TXS < next_block) {
+			struct made *b = &m[next_add / RACE_TXS];
+			unsigned t = next_add % RACE_TXS;
+			struct scan_edit e = {.kind = SCAN_ADD, .cookie = next_add};
+
+			e.locator = locator_of_txid(&b->txid[t],
+						    t % 2 ? LOCATOR_DISPLAY : LOCATOR_INTERNAL);
+			if (!scan_edit(s, &e))
+				break;
+			next_add++;
+		}
+		while (scan_output(s, &o)) {
+			if (o.kind == SCAN_OUT_ADDED) {
+				seen[o.cookie / RACE_TXS][o.cookie % RACE_TXS] += o.recent_cnt;
+				added++;
+			} else if (o.event.ev.kind == CHAIN_CONNECT) {
+				assert_int_equal(o.verdict, BLOCK_GOOD);
+				for (unsigned i = 0; i < o.hit_cnt; i++)
+					seen[o.event.ev.height - 10][o.hit[i].tx_idx]++;
+				blocks++;
+			}
+			give_back(s, &o);
+		}
+	}
+	atomic_store(&quit, true);
+	for (unsigned i = 0; i < WORKERS; i++)
+		pthread_join(thread[i], NULL);
+	for (unsigned i = 0; i < RACE_BLOCKS; i++)
+		for (unsigned t = 0; t < RACE_TXS; t++)
+			assert_int_equal(seen[i][t], 1);
+	scan_free(s);
+}
+
+static void pool_hands_out_each_buffer_once_and_takes_it_back(void **state)
+{
+	struct block_pool *p = block_pool_new(3);
+	struct block_buf *b[3];
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		b[i] = block_pool_get(p);
+		assert_non_null(b[i]);
+		b[i]->data[BLOCK_SZ_MAX - 1] = (uint8_t)i;
+	}
+	assert_null(block_pool_get(p));
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(b[i]->data[BLOCK_SZ_MAX - 1], i);
+	block_pool_put(p, b[1]);
+	assert_ptr_equal(block_pool_get(p), b[1]);
+	assert_int_equal(block_pool_free_cnt(p), 0);
+	block_pool_free(p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pool_hands_out_each_buffer_once_and_takes_it_back),
+		cmocka_unit_test(hits_come_in_block_order_in_both_forms),
+		cmocka_unit_test(
+			a_late_add_finds_its_breach_until_the_block_is_evicted_or_taken_back),
+		cmocka_unit_test(a_bad_block_has_no_effect_and_cancels_its_epoch_only),
+		cmocka_unit_test(a_mutated_block_is_named_so),
+		cmocka_unit_test(blocks_wait_while_control_has_not_acknowledged_the_window),
+		cmocka_unit_test(clear_is_answered_by_every_worker_after_what_it_owed),
+		cmocka_unit_test(an_add_racing_a_block_is_reported_exactly_once),
+	};
+	char text[11][32] = {"scan_test",
+			     "--lcores",
+			     "0@0",
+			     "--no-huge",
+			     "-m",
+			     "32",
+			     "--no-pci",
+			     "--no-shconf",
+			     "--no-telemetry",
+			     "",
+			     "--log-level=lib.eal:error"};
+	char *eal[11];
+	const char *why;
+
+	snprintf(text[9], sizeof(text[9]), "--file-prefix=scan%d", (int)getpid());
+	for (unsigned i = 0; i < 11; i++)
+		eal[i] = text[i];
+	if (rte_eal_init(11, eal) < 0) {
+		fprintf(stderr, "EAL did not start\n");
+		return 1;
+	}
+	kernel = txid_select(cpu_features(), NULL, &why);
+	pool = block_pool_new(RACE_BLOCKS + 8);
+	if (kernel == NULL || pool == NULL)
+		return 1;
+	return cmocka_run_group_tests_name("scan/scan", tests, NULL, NULL);
+}

@@ -1,0 +1,115 @@
+/* The command line of vigil-dataplane: what is accepted, and that everything else is refused. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include "topo/options.h"
+
+#define ARG_MAX_CNT 16
+
+static enum options_result parse(struct options *o, const char *const *args)
+{
+	static char text[ARG_MAX_CNT][128];
+	char *argv[ARG_MAX_CNT + 1] = {text[0]};
+	int argc = 1;
+
+	strcpy(text[0], "vigil-dataplane");
+	for (; *args != NULL; args++, argc++) {
+		strcpy(text[argc], *args);
+		argv[argc] = text[argc];
+	}
+	return options_parse(o, argc, argv);
+}
+
+#define BASE "--link", "/tmp/l", "--address", "10.0.0.2/24", "--peer", "10.0.0.1"
+
+static void defaults_and_values_reach_the_struct(void **state)
+{
+	struct options o;
+	const char *const few[] = {BASE, NULL};
+	const char *const many[] = {"--peer",
+				    "10.0.0.9:1",
+				    BASE,
+				    "--network",
+				    "regtest",
+				    "--mac",
+				    "02:00:00:00:00:07",
+				    "--scan-lcores",
+				    "1,2",
+				    "--block-form",
+				    NULL};
+	const char *const more[] = {BASE,         "--network",   "regtest", "--gateway",
+				    "10.0.0.254", "--mtu",       "1400",    "--block-form",
+				    "stripped",   "--busy-poll", NULL};
+
+	(void)state;
+	assert_int_equal(parse(&o, few), OPTIONS_RUN);
+	assert_int_equal(o.network->id, NET_MAIN);
+	assert_int_equal(o.peer[0].port, 8333);
+	assert_int_equal(o.recent_blocks, 6);
+	assert_int_equal(o.net.prefix_len, 24);
+	assert_int_equal(o.net.ip4[3], 2);
+	assert_int_equal(parse(&o, many), OPTIONS_EXIT_BAD); /* --block-form lacks its value */
+	assert_int_equal(parse(&o, more), OPTIONS_RUN);
+	assert_int_equal(o.network->id, NET_REGTEST);
+	assert_int_equal(o.peer[0].port,
+			 18444); /* the network's, though --peer stands before --network */
+	assert_int_equal(o.net.mtu, 1400);
+	assert_int_equal(o.net.gateway4[3], 254);
+	assert_true(o.stripped && o.busy_poll);
+}
+
+static void bad_or_missing_options_are_refused(void **state)
+{
+	static const char *const cases[][8] = {
+		{NULL},
+		{"--address", "10.0.0.2/24", "--peer", "10.0.0.1", NULL},
+		{"--link", "/tmp/l", "--peer", "10.0.0.1", NULL},
+		{"--link", "/tmp/l", "--address", "10.0.0.2/24", NULL},
+		{"--link", "/tmp/l", "--address", "10.0.0.2", "--peer", "10.0.0.1", NULL},
+		{"--link", "/tmp/l", "--address", "10.0.0.2/33", "--peer", "10.0.0.1", NULL},
+		{"--link", "/tmp/l", "--address", "10.0.0/24", "--peer", "10.0.0.1", NULL},
+		{BASE, "word", NULL},
+		{BASE, "--no-such-option", NULL},
+	};
+	static const char *const pairs[][2] = {
+		{"--network", "mars"},
+		{"--mtu", "575"},
+		{"--mtu", "9x"},
+		{"--mac", "01:00:00:00:00:01"},
+		{"--mac", "02:00"},
+		{"--window", "0"},
+		{"--window", "-1"},
+		{"--block-buffers", "1"},
+		{"--recent-blocks", "2017"},
+		{"--scan-lcores", "1,1"},
+		{"--scan-lcores", "a"},
+		{"--block-form", "round"},
+		{"--cpu-mask", "zz"},
+		{"--idle-sleep-us", ""},
+		{"--peer", "nowhere"},
+		{"--port-id", "65536"},
+		{"--gateway", "10.0.0"},
+	};
+	struct options o;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(parse(&o, cases[i]), OPTIONS_EXIT_BAD);
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		const char *const args[] = {BASE, pairs[i][0], pairs[i][1], NULL};
+
+		assert_int_equal(parse(&o, args), OPTIONS_EXIT_BAD);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_and_values_reach_the_struct),
+		cmocka_unit_test(bad_or_missing_options_are_refused),
+	};
+
+	return cmocka_run_group_tests_name("topo/options", tests, NULL, NULL);
+}
