@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import sys
+import tempfile
 
 import pytest
 
@@ -12,7 +13,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 sys.path.insert(0, str(HERE))
 
-from lab import netns  # noqa: E402
+from lab import netns, secp  # noqa: E402
+from lab.node import Node  # noqa: E402
+from lab.programs import NODE_IP, SLOW, AfPacket, Tower, path_of, wait_until  # noqa: E402
+from lab.teos import CURRENT, Client, Refused  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +55,82 @@ def namespace():
 @pytest.fixture(scope="session")
 def expected_blocks(shared):
     return json.loads((shared / "blocks" / "expected.json").read_text())["blocks"]
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "main_path: also run against the sanitizer builds, where everything is slower"
+    )
+
+
+@pytest.fixture(scope="session")
+def programs():
+    missing = [
+        p
+        for p in ("vigil-dataplane", "vigild", "vigil-cli", "vigil-replay", "vigil-client")
+        if not os.access(path_of(p), os.X_OK)
+    ]
+    assert not missing, f"not built: {', '.join(missing)}: run tests/run.sh, or set VIGIL_BUILD"
+
+
+@pytest.fixture
+def folder():
+    """Short, because the path of a Unix socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="vigil-") as path:
+        yield pathlib.Path(path)
+
+
+class Lab:
+    """A namespace with a node on the kernel's TCP and a tower that speaks to it."""
+
+    def __init__(self, namespace, folder):
+        self.namespace, self.folder = namespace, folder
+        self.nodes, self.towers = [], []
+
+    def node(self, chain, kind=Node, network="regtest"):
+        node = kind(chain, network=network, netns=self.namespace, host="0.0.0.0")
+        self.nodes.append(node)
+        return node
+
+    def tower(self, node, device=AfPacket, network="regtest"):
+        dev = device(self.namespace)
+        dev.peer = f"{NODE_IP}:{node.port}"
+        tower = Tower(self.folder, dev, network)
+        self.towers.append(tower)
+        return tower
+
+    def client(self, tower, rng, generation=CURRENT):
+        client = Client("127.0.0.1", tower.port, rng.randrange(1, secp.N), generation)
+        client.timeout *= SLOW
+        wait_until(lambda: registered(client), "the tower to take registrations")
+        return client
+
+
+def registered(client):
+    """A tower that knows no block yet answers 503."""
+    try:
+        return client.register()
+    except Refused as refusal:
+        if refusal.status == 503:
+            return None
+        raise
+
+
+@pytest.fixture
+def lab(programs, namespace, folder):
+    made = Lab(namespace, folder)
+    try:
+        yield made
+        for tower in made.towers:
+            tower.stop()
+        for node in made.nodes:
+            assert node.faults == []
+    finally:
+        for tower in made.towers:
+            tower.kill()
+            for program in (tower.dataplane, tower.control):
+                if program is not None:
+                    # pytest shows this only when the test failed.
+                    print(f"--- {program.name}\n{program.output()[-6000:]}")
+        for node in made.nodes:
+            node.close()

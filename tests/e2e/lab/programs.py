@@ -1,0 +1,337 @@
+"""Vigil's programs: started in a folder of the test's own, watched, stopped by process id."""
+
+import itertools
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
+BUILD = pathlib.Path(os.environ.get("VIGIL_BUILD") or PROJECT / "build")
+# Sanitizer builds and loaded machines: every time-out is multiplied by it.
+SLOW = float(os.environ.get("VIGIL_SLOW") or 1)
+
+TOWER_IP, NODE_IP, PREFIX = "10.77.0.2", "10.77.0.1", 24
+TOWER_MAC = "02:00:00:00:77:02"
+
+_serial = itertools.count()
+
+
+def path_of(program):
+    folder = {"vigil-dataplane": "dataplane", "vigild": "control", "vigil-cli": "control"}
+    return str(BUILD / folder.get(program, "bench") / program)
+
+
+def wait_until(predicate, what, timeout=30):
+    """predicate()'s value once it is true; an assertion names what was waited for."""
+    deadline = time.monotonic() + timeout * SLOW
+    while True:
+        value = predicate()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
+        time.sleep(0.02)
+
+
+class Program:
+    """A running program.  Its output is in one file; it is never left behind."""
+
+    def __init__(self, name, argv, folder, namespace=None, env=None):
+        self.name, self.argv = name, argv
+        self.log_path = folder / f"{name}.log"
+        log = open(self.log_path, "ab")
+
+        def start():
+            return subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder), **(env or {})},
+            )
+
+        self._from = log.tell() if log.seekable() else 0
+        self.process = namespace.call(start) if namespace else start()
+        log.close()
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def output(self):
+        """What this run of the program has written so far."""
+        data = self.log_path.read_bytes()[self._from :]
+        return data.decode(errors="replace")
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def wait_line(self, pattern, timeout=30):
+        """Waits for a line that matches; fails at once if the program ends before."""
+
+        def found():
+            ended = not self.alive()
+            match = re.search(pattern, self.output(), re.MULTILINE)
+            assert match or not ended, (
+                f"{self.name} ended with {self.process.returncode} before /{pattern}/:\n"
+                + self.output()[-3000:]
+            )
+            return match
+
+        return wait_until(found, f"/{pattern}/ from {self.name}", timeout)
+
+    def wait_exit(self, timeout=20):
+        """The exit status."""
+        try:
+            return self.process.wait(timeout * SLOW)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} does not end:\n{self.output()[-3000:]}") from None
+
+    def kill(self):
+        """kill -9: no chance to clean up."""
+        if self.alive():
+            self.process.kill()
+        self.process.wait()
+
+    def terminate(self, timeout=20):
+        """SIGTERM, which every program answers with an orderly end and status 0."""
+        if self.alive():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.wait_exit(timeout)
+        finally:
+            self.kill()
+        assert status == 0, f"{self.name} ended with {status}:\n{self.output()[-3000:]}"
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class RpcError(Exception):
+    def __init__(self, error):
+        super().__init__(f"{error.get('code')} {error.get('message')}")
+        self.code, self.message = error.get("code"), error.get("message")
+
+
+class ControlSocket:
+    """JSON-RPC 2.0 over the control socket, one connection."""
+
+    def __init__(self, path, timeout=20):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(timeout * SLOW)
+        self.sock.connect(str(path))
+        self._buffer = b""
+        self._ids = itertools.count(1)
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def read_line(self):
+        while b"\n" not in self._buffer:
+            part = self.sock.recv(65536)
+            if not part:
+                raise EOFError("the control socket was closed")
+            self._buffer += part
+        line, self._buffer = self._buffer.split(b"\n", 1)
+        return json.loads(line)
+
+    def call(self, method, **params):
+        number = next(self._ids)
+        request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        self.sock.sendall(json.dumps(request).encode() + b"\n")
+        reply = self.read_line()
+        assert reply["jsonrpc"] == "2.0" and reply["id"] == number, reply
+        if "error" in reply:
+            raise RpcError(reply["error"])
+        return reply["result"]
+
+
+class Memif:
+    """Shared memory to vigil-replay: no rights, no device."""
+
+    namespace = None
+
+    def __init__(self, folder):
+        self.socket = folder / "memif.sock"
+        self.peer = f"{NODE_IP}:18444"
+
+    def eal(self, role="client"):
+        return [f"--vdev=net_memif0,role={role},id=0,socket={self.socket},socket-abstract=no"]
+
+    def options(self):
+        return []
+
+    def ready(self):
+        pass
+
+
+class Tap:
+    """A tap device whose other end is the kernel of a namespace."""
+
+    def __init__(self, namespace):
+        self.namespace = namespace
+        self.peer = None
+
+    def eal(self):
+        return ["--vdev=net_tap0,iface=vigiltap"]
+
+    def options(self):
+        # The port's own address belongs to the kernel's end.
+        return ["--mac", TOWER_MAC]
+
+    def ready(self):
+        """The device exists once the dataplane runs; then it needs an address."""
+
+        def give_address():
+            try:
+                self.namespace.run("ip", "addr", "add", f"{NODE_IP}/{PREFIX}", "dev", "vigiltap")
+                self.namespace.run("ip", "link", "set", "vigiltap", "up")
+            except OSError:
+                return False
+            return True
+
+        wait_until(give_address, "the tap device", 20)
+
+
+class AfPacket:
+    """A veth pair: a packet socket on one end, the kernel's TCP on the other."""
+
+    def __init__(self, namespace):
+        self.namespace = namespace
+        self.peer = None
+        namespace.veth("vigil0", "node0")
+        namespace.run("ip", "addr", "add", f"{NODE_IP}/{PREFIX}", "dev", "node0")
+
+    def eal(self):
+        return ["--vdev=net_af_packet0,iface=vigil0,blocksz=65536,framecnt=512"]
+
+    def options(self):
+        return []
+
+    def ready(self):
+        pass
+
+
+class Tower:
+    """vigil-dataplane and vigild on one link, in one folder."""
+
+    def __init__(self, folder, device, network="regtest"):
+        self.folder, self.device, self.network = pathlib.Path(folder), device, network
+        self.dataplane = self.control = None
+        self.dataplane_options = []
+        self.lcores = "0@(0-%d)" % (os.cpu_count() - 1)
+        self.memory_mb = 256
+        self.settings = {
+            "tower": {"network": network, "data-dir": str(self.folder / "data")},
+            "api": {"port": "0"},
+            "link": {"socket": str(self.folder / "link.sock")},
+            "control": {"socket": str(self.folder / "control.sock")},
+            "log": {"level": "debug"},
+        }
+        self.port = None
+        self._rpc = None
+
+    def start(self):
+        self.start_dataplane()
+        self.start_control()
+        return self
+
+    def dataplane_argv(self):
+        prefix = f"vigil-e2e-{os.getpid()}-{next(_serial)}"
+        return [
+            path_of("vigil-dataplane"),
+            "--lcores", self.lcores, "--no-pci", "--no-huge", "-m", str(self.memory_mb),
+            "--no-telemetry", "--no-shconf", f"--file-prefix={prefix}", *self.device.eal(),
+            "--",
+            "--network", self.network,
+            "--link", self.settings["link"]["socket"],
+            "--address", f"{TOWER_IP}/{PREFIX}",
+            "--peer", self.device.peer,
+            *self.device.options(), *self.dataplane_options,
+        ]  # fmt: skip
+
+    def start_dataplane(self):
+        self.dataplane = Program(
+            "dataplane", self.dataplane_argv(), self.folder, self.device.namespace
+        )
+        self.device.ready()
+
+    def write_config(self):
+        path = self.folder / "vigild.conf"
+        with open(path, "w", encoding="utf-8") as f:
+            os.fchmod(f.fileno(), 0o600)
+            for section, keys in self.settings.items():
+                f.write(f"[{section}]\n")
+                f.writelines(f"{key}={value}\n" for key, value in keys.items())
+        return path
+
+    def start_control(self, wait=True):
+        config = self.write_config()
+        self.control = Program("vigild", [path_of("vigild"), "--config", str(config)], self.folder)
+        if wait:
+            self.wait_api()
+
+    def wait_api(self):
+        """Until the control socket answers, which then knows the port."""
+
+        def addresses():
+            assert self.control.alive(), self.control.output()[-3000:]
+            try:
+                return self.rpc("gettowerinfo")["addresses"]
+            except OSError:
+                return None
+
+        self.port = wait_until(addresses, "vigild's control socket")[0]["port"]
+
+    def rpc(self, method, **params):
+        with ControlSocket(self.settings["control"]["socket"]) as control:
+            return control.call(method, **params)
+
+    def counters(self):
+        return self.rpc("getcounters")["dataplane"]
+
+    def wait_height(self, height, timeout=60):
+        """Until the effects of that block are durable."""
+        wait_until(
+            lambda: (self.rpc("getinfo")["height"] or -1) >= height,
+            f"height {height} (is {self.rpc('getinfo')['height']})",
+            timeout,
+        )
+
+    def wait_synced(self, node, timeout=60):
+        """Until the tower's tip is the node's."""
+        tip = node.chain.tip.hash[::-1].hex()
+        wait_until(lambda: self.rpc("getinfo")["block_hash"] == tip, f"tip {tip}", timeout)
+
+    def trackers(self):
+        """penalty txid as printed -> row, over all pages."""
+        rows, after = [], {}
+        while True:
+            page = self.rpc("gettrackers", **after)
+            rows += page["trackers"]
+            if page["next"] is None:
+                return rows
+            after = {"after": page["next"]}
+
+    def stop(self):
+        """In good order; what does not end so is an error of the test."""
+        for program in (self.control, self.dataplane):
+            if program is not None:
+                program.terminate()
+
+    def kill(self):
+        for program in (self.control, self.dataplane):
+            if program is not None:
+                program.kill()
