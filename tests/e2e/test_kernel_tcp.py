@@ -4,7 +4,7 @@ idea of the protocol.  Needs root, for a network namespace and a packet device."
 import pytest
 
 from lab.bitcoin import Breach, Chain
-from lab.programs import SLOW, AfPacket, Tap, wait_until
+from lab.programs import SLOW, AfPacket, LossyWire, Tap, wait_until
 from lab.teos import CURRENT, LEGACY, locator, seal
 
 
@@ -269,3 +269,23 @@ def test_an_idle_dataplane_sleeps(lab, rng, lcores):
     assert at is False
     used = tower.dataplane.cpu_seconds() - before
     assert used < 1.5, f"{used:.2f} s of processor time in 3 s of idleness"
+
+
+def test_one_frame_in_a_hundred_lost_costs_time_only(lab, rng):
+    """The losses are made on the wire between the two stacks, with repeats and overtaking."""
+    node = lab.node(Chain.regtest(20))
+    tower = lab.tower(node, LossyWire).start()
+    client = lab.client(tower, rng)
+    made = breaches(rng, 8)
+    for breach in made:
+        client.add_breach(breach)
+    chain = node.chain.fork(0)
+    for i in range(40):
+        # About 100 kB each: hundreds of frames.
+        chain.extend([made[i // 5].dispute] if i % 5 == 0 else [], payments=400)
+    node.switch(chain)
+    all_penalised(node, made, 120)
+    tower.wait_synced(node, 120)
+    wire = tower.device
+    assert wire.frame_cnt > 2000 and wire.lost_cnt > 10
+    wire.close()

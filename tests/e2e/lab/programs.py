@@ -4,10 +4,13 @@ import itertools
 import json
 import os
 import pathlib
+import random
 import re
+import select
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent.parent
@@ -16,14 +19,17 @@ BUILD = pathlib.Path(os.environ.get("VIGIL_BUILD") or PROJECT / "build")
 SLOW = float(os.environ.get("VIGIL_SLOW") or 1)
 
 TOWER_IP, NODE_IP, PREFIX = "10.77.0.2", "10.77.0.1", 24
-TOWER_MAC = "02:00:00:00:77:02"
 
 _serial = itertools.count()
 
 
 def path_of(program):
-    folder = {"vigil-dataplane": "dataplane", "vigild": "control", "vigil-cli": "control"}
-    return str(BUILD / folder.get(program, "bench") / program)
+    """Where the build has it; a path that does not exist when it is not built."""
+    for top in ("dataplane", "control", "bench"):
+        for path in sorted((BUILD / top).glob(f"**/{program}")):
+            if path.is_file():
+                return str(path)
+    return str(BUILD / program)
 
 
 def wait_until(predicate, what, timeout=30):
@@ -188,8 +194,7 @@ class Tap:
         return ["--vdev=net_tap0,iface=vigiltap"]
 
     def options(self):
-        # The port's own address belongs to the kernel's end.
-        return ["--mac", TOWER_MAC]
+        return []
 
     def ready(self):
         """The device exists once the dataplane runs; then it needs an address."""
@@ -222,6 +227,72 @@ class AfPacket:
 
     def ready(self):
         pass
+
+
+class LossyWire(AfPacket):
+    """AfPacket over two veth pairs with a wire between them that loses, repeats and delays frames."""
+
+    def __init__(self, namespace, loss=0.01, repeat=0.002, delay=0.005, seed=1):
+        super().__init__(namespace)
+        self.namespace.run("ip", "link", "del", "vigil0")
+        self.namespace.veth("vigil0", "wire0")
+        self.namespace.veth("wire1", "node0")
+        self.namespace.run("ip", "addr", "add", f"{NODE_IP}/{PREFIX}", "dev", "node0")
+        self.loss, self.repeat, self.delay = loss, repeat, delay
+        self.frame_cnt = self.lost_cnt = 0
+        self._rng = random.Random(seed)
+        self._ends = [namespace.call(lambda n=n: packet_socket(n)) for n in ("wire0", "wire1")]
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._closing = True
+        self._thread.join(5)
+        for end in self._ends:
+            end.close()
+
+    def _run(self):
+        late = {}  # end -> a frame that waits for its successor
+        while not self._closing:
+            readable, _, _ = select.select(self._ends, [], [], 0.05)
+            if not readable:
+                # Nothing overtakes it any more.
+                for out, frame in late.items():
+                    self._send(out, frame)
+                late.clear()
+            for end in readable:
+                frame, address = end.recvfrom(65536)
+                if address[2] == socket.PACKET_OUTGOING:
+                    continue
+                out = self._ends[1 - self._ends.index(end)]
+                self.frame_cnt += 1
+                dice = self._rng.random()
+                if dice < self.loss:
+                    self.lost_cnt += 1
+                    continue
+                if dice < self.loss + self.delay and out not in late:
+                    late[out] = frame
+                    continue
+                self._send(out, frame)
+                if dice > 1 - self.repeat:
+                    self._send(out, frame)
+                if out in late:
+                    self._send(out, late.pop(out))
+
+    @staticmethod
+    def _send(out, frame):
+        try:
+            out.send(frame)
+        except OSError:
+            pass  # the far end is gone or its queue is full: lost, like any other
+
+
+def packet_socket(interface):
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    s.bind((interface, 0))
+    return s
 
 
 class Tower:
