@@ -2,6 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "inspect/inspect.h"
+#include "serve/serve.h"
 #include "synth/synth.h"
 
 static const struct command {
@@ -9,6 +11,8 @@ static const struct command {
 	int (*run)(int argc, char **argv);
 	const char *what;
 } commands[] = {
+	{"inspect", inspect_main, "say what is in block files"},
+	{"serve", serve_main, "be a Bitcoin node that serves block files"},
 	{"synth", synth_main, "write a deterministic regtest chain with planted breaches"},
 };
 enum { COMMAND_CNT = sizeof(commands) / sizeof(commands[0]) };
