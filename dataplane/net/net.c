@@ -187,7 +187,7 @@ unsigned net_poll(struct net *n, uint64_t now_ns)
 	work = net_port_rx(n);
 	if (n->now_ns - n->tick_ns >= NET_TICK_NS) {
 		n->tick_ns = n->now_ns;
-		net_port_release_held(n);
+		net_port_tick(n);
 		sys_check_timeouts();
 		net_conn_tick(n);
 	}

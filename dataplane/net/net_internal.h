@@ -71,6 +71,8 @@ struct net_port {
 	struct rte_mbuf *held; /* delayed behind its successor */
 	uint64_t rng;
 	bool started;
+	bool redials;       /* a memif client, which must be started again to find its server */
+	uint64_t redial_ns; /* when next */
 };
 
 struct net {
@@ -110,9 +112,14 @@ void net_port_close(struct net *n);
 unsigned net_port_rx(struct net *n);
 void net_port_release_held(struct net *n);
 unsigned net_port_flush(struct net *n);
+void net_port_tick(struct net *n); /* every millisecond or so */
 bool net_port_link_up(const struct net *n);
 void net_port_stats(const struct net *n, struct net_stats *s);
 err_t net_port_linkoutput(struct netif *netif, struct pbuf *p);
+
+/* memif_guard.c: between the two no other thread may unmap memory. */
+void net_burst_begin(void);
+void net_burst_end(void);
 
 /* conn.c */
 void net_conn_tick(struct net *n);

@@ -7,9 +7,12 @@
 #include <string.h>
 
 #include <rte_cycles.h>
+#include <rte_dev.h>
+#include <rte_devargs.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_ether.h>
+#include <rte_log.h>
 #include <rte_mbuf.h>
 #include <rte_mempool.h>
 #include <rte_prefetch.h>
@@ -20,7 +23,9 @@ enum {
 	MBUF_CACHE = 256,
 	LINK_WAIT_MS = 100,
 	FRAME_MAX = NET_MTU_MAX + RTE_ETHER_HDR_LEN,
+	REDIAL_NS = 250000000,
 };
+#define MEMIF_LOG "pmd.net.memif"
 
 /* A frame lent to lwIP; lies in the mbuf's private area, so lending allocates nothing. */
 struct rx_lent {
@@ -133,7 +138,7 @@ static void input(struct net *n, struct rte_mbuf *m)
 		pbuf_free(p);
 }
 
-void net_port_release_held(struct net *n)
+static void release_held(struct net *n)
 {
 	struct rte_mbuf *m = n->port.held;
 
@@ -157,14 +162,19 @@ static void receive(struct net *n, struct rte_mbuf *m)
 		return;
 	}
 	input(n, m);
-	net_port_release_held(n);
+	release_held(n);
 }
 
 unsigned net_port_rx(struct net *n)
 {
 	struct rte_mbuf *m[NET_BURST];
-	unsigned cnt = rte_eth_rx_burst(n->cfg.port_id, 0, m, NET_BURST);
+	unsigned cnt;
 
+	if (!n->port.started)
+		return 0;
+	net_burst_begin();
+	cnt = rte_eth_rx_burst(n->cfg.port_id, 0, m, NET_BURST);
+	net_burst_end();
 	n->rx_ns = n->now_ns;
 	for (unsigned i = 0; i < cnt; i++) {
 		if (i + 2 < cnt)
@@ -378,6 +388,33 @@ static void wait_for_link(uint16_t port_id)
 	}
 }
 
+/* A memif client tries to find its server once, when the port is started, and not again: not where the
+   server comes up later, and not when it has gone and come back. */
+static bool is_memif_client(const struct rte_eth_dev_info *info)
+{
+	const struct rte_devargs *args = rte_dev_devargs(info->device);
+
+	return strcmp(info->driver_name, "net_memif") == 0 && args != NULL && args->args != NULL &&
+	       strstr(args->args, "role=server") == NULL;
+}
+
+static int start(struct net *n)
+{
+	int log = n->port.redials ? rte_log_register(MEMIF_LOG) : -1;
+	int level = log < 0 ? 0 : rte_log_get_level((uint32_t)log);
+	int err;
+
+	/* That there is no server yet is no error. */
+	if (log >= 0)
+		rte_log_set_level((uint32_t)log, RTE_LOG_EMERG);
+	err = rte_eth_dev_start(n->cfg.port_id);
+	if (log >= 0 && level > 0)
+		rte_log_set_level((uint32_t)log, (uint32_t)level);
+	n->port.started = err == 0;
+	n->port.redial_ns = n->now_ns + REDIAL_NS;
+	return err;
+}
+
 int net_port_open(struct net *n, char *why, size_t why_sz)
 {
 	struct net_config *cfg = &n->cfg;
@@ -408,15 +445,28 @@ int net_port_open(struct net *n, char *why, size_t why_sz)
 		err = set_up_queues(n, &info, why, why_sz);
 	if (err != 0)
 		return err;
-	err = rte_eth_dev_start(cfg->port_id);
-	if (err != 0)
+	n->port.redials = is_memif_client(&info);
+	err = start(n);
+	if (err != 0 && !n->port.redials)
 		return fail(why, why_sz, err, "port %u (%s) does not start: %s", cfg->port_id,
 			    info.driver_name, rte_strerror(-err));
-	n->port.started = true;
 	err = set_up_mac(n, why, why_sz);
-	if (err == 0)
+	if (err == 0 && n->port.started)
 		wait_for_link(cfg->port_id);
 	return err;
+}
+
+void net_port_tick(struct net *n)
+{
+	release_held(n);
+	if (!n->port.redials || n->now_ns < n->port.redial_ns)
+		return;
+	n->port.redial_ns = n->now_ns + REDIAL_NS;
+	if (net_port_link_up(n))
+		return;
+	if (n->port.started)
+		rte_eth_dev_stop(n->cfg.port_id);
+	start(n);
 }
 
 void net_port_close(struct net *n)

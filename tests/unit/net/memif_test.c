@@ -15,15 +15,20 @@ enum {
 	RUN_MS = 30000,
 	UP = 1, /* added to a stream's number: client to server */
 	DOWN = 1000,
+	WINDOW = 65535,
 };
 
 static const uint64_t transfer_sz = UINT64_C(24) << 20;
+static const uint64_t faulty_sz = UINT64_C(1) << 20;
+static const uint64_t slow_sz = UINT64_C(1) << 20;
 
-/* One end of a connection that sends total bytes, receives total bytes and closes. */
+/* One end of a connection that sends total bytes, receives total bytes and closes (the client's end).  The
+   first byte that a client sends is the number of its stream, so the order of accepting does not matter. */
 struct end {
-	uint64_t stream_out, stream_in;
+	uint64_t stream;
 	uint64_t total;
 	uint64_t sent, got;
+	bool known; /* server: the stream's number has come */
 	unsigned connected, closed;
 	enum net_close_reason why;
 	bool bad;
@@ -33,7 +38,7 @@ struct end {
 struct world {
 	struct net *n;
 	struct end end[STREAM_MAX];
-	unsigned cnt, next, closed;
+	unsigned cnt, next, connected, closed;
 	bool server;
 	bool done;
 };
@@ -42,14 +47,16 @@ static void pump(struct end *e, struct net_conn *c)
 {
 	uint8_t buf[4096];
 
+	if (e->w->server && !e->known)
+		return;
 	while (e->sent < e->total) {
 		size_t room = net_send_room(c);
 		size_t sz = e->total - e->sent < sizeof(buf) ? e->total - e->sent : sizeof(buf);
 
 		sz = sz < room ? sz : room;
-		if (sz == 0)
-			return;
-		node_fill(buf, sz, e->stream_out, e->sent);
+		node_fill(buf, sz, e->stream + (e->w->server ? DOWN : UP), e->sent);
+		if (!e->w->server && e->sent == 0)
+			buf[0] = (uint8_t)e->stream;
 		sz = net_send(c, buf, sz);
 		if (sz == 0)
 			return;
@@ -62,17 +69,29 @@ static void end_connected(void *arg, struct net_conn *c)
 	struct end *e = arg;
 
 	e->connected++;
+	e->w->connected++;
 	pump(e, c);
 }
 
 static void end_data(void *arg, struct net_conn *c, const uint8_t *p, size_t sz)
 {
 	struct end *e = arg;
+	const size_t all = sz;
 
-	if (e->closed != 0 || e->connected != 1 || !node_check(p, sz, e->stream_in, e->got))
+	if (e->closed != 0 || e->connected != 1)
+		e->bad = true;
+	if (e->w->server && !e->known) {
+		e->stream = p[0];
+		e->known = true;
+		e->got = 1;
+		p++;
+		sz--;
+		pump(e, c);
+	}
+	if (!node_check(p, sz, e->stream + (e->w->server ? UP : DOWN), e->got))
 		e->bad = true;
 	e->got += sz;
-	net_consumed(c, sz);
+	net_consumed(c, all);
 	if (!e->w->server && e->got == e->total && e->sent == e->total)
 		net_close(c);
 }
@@ -99,7 +118,6 @@ static void end_closed(void *arg, struct net_conn *c, enum net_close_reason why)
 
 static const struct net_conn_ops end_ops = {end_connected, end_data, end_sendable, end_closed};
 
-/* Streams are told apart by the order of accepting, so each is connected once the one before is. */
 static void *end_accept(void *arg, const struct net_addr *from)
 {
 	struct world *w = arg;
@@ -115,14 +133,13 @@ static void world_init(struct world *w, const struct node *self, unsigned cnt, u
 	w->server = self->server;
 	w->cnt = cnt;
 	for (unsigned i = 0; i < cnt; i++)
-		w->end[i] = (struct end){.stream_out = i + (self->server ? DOWN : UP),
-					 .stream_in = i + (self->server ? UP : DOWN),
-					 .total = total,
-					 .w = w};
+		w->end[i] = (struct end){.stream = i, .total = total, .w = w};
 }
 
 static int world_verify(const struct world *w, enum net_close_reason why)
 {
+	unsigned seen = 0;
+
 	for (unsigned i = 0; i < w->cnt; i++) {
 		const struct end *e = &w->end[i];
 
@@ -132,7 +149,9 @@ static int world_verify(const struct world *w, enum net_close_reason why)
 		NODE_REQUIRE(e->why == why);
 		NODE_REQUIRE(e->sent == e->total);
 		NODE_REQUIRE(e->got == e->total);
+		seen |= 1u << e->stream;
 	}
+	NODE_REQUIRE(seen == (1u << w->cnt) - 1);
 	return 0;
 }
 
@@ -142,7 +161,10 @@ static int serve_streams(const struct node *self, unsigned cnt, uint64_t total)
 
 	world_init(&w, self, cnt, total);
 	NODE_REQUIRE(net_listen(self->net, NODE_PORT, &end_ops, end_accept, &w) == 0);
+	NODE_REQUIRE(node_mark(self, "listening"));
 	NODE_REQUIRE(node_run_until(self->net, &w.done, RUN_MS));
+	/* The client may still wait for the acknowledgement of its last FIN. */
+	node_run_for(self->net, 100);
 	return world_verify(&w, NET_CLOSED_REMOTE);
 }
 
@@ -150,19 +172,12 @@ static int dial_streams(const struct node *self, unsigned cnt, uint64_t total)
 {
 	static struct world w;
 	struct net_addr to;
-	uint64_t start = node_now_ns();
 
 	node_server_addr(&to);
 	world_init(&w, self, cnt, total);
-	for (unsigned i = 0; i < cnt; i++) {
+	NODE_REQUIRE(node_await(self, "listening", RUN_MS));
+	for (unsigned i = 0; i < cnt; i++)
 		NODE_REQUIRE(net_connect(self->net, &to, &end_ops, &w.end[i]) != NULL);
-		while (w.end[i].connected == 0) {
-			const bool never = false;
-
-			node_run_until(self->net, &never, 1);
-			NODE_REQUIRE(node_now_ns() - start < UINT64_C(1000000) * RUN_MS);
-		}
-	}
 	NODE_REQUIRE(node_run_until(self->net, &w.done, RUN_MS));
 	return world_verify(&w, NET_CLOSED_LOCAL);
 }
@@ -193,10 +208,189 @@ static void one_connection_carries_bytes_both_ways_unchanged(void **state)
 	node_pair(serve_one, dial_one, NULL, NULL);
 }
 
+static int serve_many(const struct node *self)
+{
+	return serve_streams(self, STREAM_MAX, transfer_sz / STREAM_MAX);
+}
+
+static int dial_many(const struct node *self)
+{
+	return dial_streams(self, STREAM_MAX, transfer_sz / STREAM_MAX);
+}
+
+static void several_connections_at_once_do_not_mix(void **state)
+{
+	(void)state;
+	node_pair(serve_many, dial_many, NULL, NULL);
+}
+
+static int serve_faulty(const struct node *self)
+{
+	return serve_streams(self, 4, faulty_sz);
+}
+
+static int dial_faulty(const struct node *self)
+{
+	struct net_stats s;
+	int rc = dial_streams(self, 4, faulty_sz);
+
+	net_stats_get(self->net, &s);
+	printf("# %lu frames in, %lu dropped, %lu delayed\n", s.rx_frames, s.faults_dropped,
+	       s.faults_reordered);
+	fflush(stdout);
+	NODE_REQUIRE(s.faults_dropped + s.faults_reordered > 20);
+	return rc;
+}
+
+static void a_hundredth_of_frames_lost_changes_no_byte(void **state)
+{
+	const struct net_config server = {
+		.drop_rx_ppm = 5000, .drop_tx_ppm = 5000, .fault_seed = 7};
+	const struct net_config client = {
+		.drop_rx_ppm = 5000, .drop_tx_ppm = 5000, .fault_seed = 8};
+
+	(void)state;
+	node_pair(serve_faulty, dial_faulty, &server, &client);
+}
+
+static void reordered_frames_change_no_byte(void **state)
+{
+	const struct net_config server = {.reorder_rx_ppm = 50000, .fault_seed = 9};
+	const struct net_config client = {.reorder_rx_ppm = 50000, .fault_seed = 10};
+
+	(void)state;
+	node_pair(serve_faulty, dial_faulty, &server, &client);
+}
+
+/* ---- back-pressure ---- */
+
+struct slow {
+	struct net_conn *c;
+	uint64_t got, held;
+	bool full; /* the whole window is used up */
+	bool open; /* consume at once from now on */
+	bool bad, done;
+};
+
+static void slow_data(void *arg, struct net_conn *c, const uint8_t *p, size_t sz)
+{
+	struct slow *s = arg;
+
+	s->c = c;
+	if (!node_check(p, sz, UP, s->got))
+		s->bad = true;
+	s->got += sz;
+	if (s->open)
+		net_consumed(c, sz);
+	else
+		s->held += sz;
+	if (s->held > WINDOW - 1460)
+		s->full = true;
+}
+
+static void slow_closed(void *arg, struct net_conn *c, enum net_close_reason why)
+{
+	struct slow *s = arg;
+
+	(void)c;
+	if (why != NET_CLOSED_REMOTE)
+		s->bad = true;
+	s->done = true;
+}
+
+static void *slow_accept(void *arg, const struct net_addr *from)
+{
+	(void)from;
+	return arg;
+}
+
+static int serve_slow(const struct node *self)
+{
+	static const struct net_conn_ops ops = {.on_data = slow_data, .on_closed = slow_closed};
+	struct slow s = {0};
+
+	NODE_REQUIRE(net_listen(self->net, NODE_PORT, &ops, slow_accept, &s) == 0);
+	NODE_REQUIRE(node_mark(self, "listening"));
+	NODE_REQUIRE(node_run_until(self->net, &s.full, RUN_MS));
+	NODE_REQUIRE(node_await(self, "stopped", RUN_MS));
+	NODE_REQUIRE(s.held <= WINDOW && s.got == s.held && !s.done);
+	s.open = true;
+	net_consumed(s.c, s.held);
+	NODE_REQUIRE(node_run_until(self->net, &s.done, RUN_MS));
+	NODE_REQUIRE(!s.bad && s.got == slow_sz);
+	return 0;
+}
+
+struct pusher {
+	uint64_t sent;
+	bool done, bad;
+};
+
+static void push(void *arg, struct net_conn *c)
+{
+	struct pusher *u = arg;
+	uint8_t buf[8192];
+
+	while (u->sent < slow_sz) {
+		size_t sz = slow_sz - u->sent < sizeof(buf) ? slow_sz - u->sent : sizeof(buf);
+
+		node_fill(buf, sz, UP, u->sent);
+		sz = net_send(c, buf, sz);
+		if (sz == 0)
+			return;
+		u->sent += sz;
+	}
+	net_close(c);
+}
+
+static void push_closed(void *arg, struct net_conn *c, enum net_close_reason why)
+{
+	struct pusher *u = arg;
+
+	(void)c;
+	u->bad = why != NET_CLOSED_LOCAL;
+	u->done = true;
+}
+
+static int dial_slow(const struct node *self)
+{
+	static const struct net_conn_ops ops = {
+		.on_connected = push, .on_sendable = push, .on_closed = push_closed};
+	struct pusher u = {0};
+	struct net_addr to;
+	uint64_t before = 0;
+
+	node_server_addr(&to);
+	NODE_REQUIRE(node_await(self, "listening", RUN_MS));
+	NODE_REQUIRE(net_connect(self->net, &to, &ops, &u) != NULL);
+	for (unsigned i = 0; (u.sent == 0 || u.sent != before) && i < 20; i++) {
+		before = u.sent;
+		node_run_for(self->net, 1000);
+	}
+	printf("# the sender was stopped after %lu bytes\n", u.sent);
+	fflush(stdout);
+	/* The receiver's window and our own send buffer, and no more. */
+	NODE_REQUIRE(u.sent >= WINDOW && u.sent <= 2 * WINDOW);
+	NODE_REQUIRE(node_mark(self, "stopped"));
+	NODE_REQUIRE(node_run_until(self->net, &u.done, RUN_MS));
+	NODE_REQUIRE(!u.bad && u.sent == slow_sz);
+	return 0;
+}
+
+static void a_receiver_that_stops_consuming_stops_the_sender(void **state)
+{
+	(void)state;
+	node_pair(serve_slow, dial_slow, NULL, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_connection_carries_bytes_both_ways_unchanged),
+		cmocka_unit_test(several_connections_at_once_do_not_mix),
+		cmocka_unit_test(a_hundredth_of_frames_lost_changes_no_byte),
+		cmocka_unit_test(reordered_frames_change_no_byte),
+		cmocka_unit_test(a_receiver_that_stops_consuming_stops_the_sender),
 	};
 
 	return cmocka_run_group_tests_name("net/memif", tests, NULL, NULL);

@@ -33,7 +33,13 @@ void node_alone(node_role *role, const char *vdev);
 uint64_t node_now_ns(void);
 /* Polls until *flag is set or ms have passed; sleeps when idle.  Returns *flag. */
 bool node_run_until(struct net *n, const bool *flag, unsigned ms);
+void node_run_for(struct net *n, unsigned ms);
 void node_server_addr(struct net_addr *a);
+
+/* Marks that one process sets and the other waits for, polling meanwhile: "listening", for a SYN before it
+   would be refused, and whatever a test needs. */
+bool node_mark(const struct node *self, const char *what);
+bool node_await(const struct node *self, const char *what, unsigned ms);
 
 /* The n-th byte of stream s, for content that tells when a byte is missing, doubled or moved. */
 void node_fill(uint8_t *p, size_t sz, uint64_t stream, uint64_t at);
