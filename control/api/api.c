@@ -1,0 +1,324 @@
+/* api.c - life of the API and its half on the state thread: the queue, deadlines, stopping. */
+#include "api/api_priv.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log/log.h"
+
+#define NS_PER_S       UINT64_C(1000000000)
+#define TICK_MS        1000u
+#define STOP_TICK_MS   10u
+#define STOP_IDLE_NS   (NS_PER_S / 2)  /* connections that have not begun a request */
+#define STOP_MAX_NS    (10 * NS_PER_S) /* requests that do not arrive */
+#define ARRIVAL_FACTOR 4u              /* a request may take so many times the timeout of silence */
+
+static char why_buf[256];
+
+uint64_t api_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/* --- the queue ----------------------------------------------------------------------------------------------- */
+
+void api_call_submit(struct api_call *c)
+{
+	struct api *a = c->api;
+
+	c->next = NULL;
+	pthread_mutex_lock(&a->lock);
+	*a->queue_tail = c;
+	a->queue_tail = &c->next;
+	pthread_mutex_unlock(&a->lock);
+	uv_async_send(&a->wake);
+}
+
+void api_call_finish(struct api_call *c, enum api_code code, const char *text)
+{
+	c->api->running_cnt--;
+	c->code = code;
+	c->text = text;
+	c->stage = API_READY;
+	/* From here the call belongs to an HTTP thread. */
+	MHD_resume_connection(c->http);
+}
+
+static void on_wake(uv_async_t *h)
+{
+	struct api *a = h->data;
+
+	pthread_mutex_lock(&a->lock);
+	struct api_call *c = a->queue_head;
+
+	a->queue_head = NULL;
+	a->queue_tail = &a->queue_head;
+	pthread_mutex_unlock(&a->lock);
+	while (c) {
+		struct api_call *next = c->next;
+
+		a->running_cnt++;
+		if (!c->route->run(c))
+			api_call_finish(c, c->code, c->text);
+		c = next;
+	}
+}
+
+/* --- deadlines and the end ----------------------------------------------------------------------------------- */
+
+/* A client that keeps a connection busy with a byte now and then never trips the timeout of silence.  Shutting the
+   socket down makes libmicrohttpd close it; the list's lock keeps the descriptor from being closed and reused
+   meanwhile. */
+static void cut_slow(struct api *a, uint64_t limit_ns)
+{
+	uint64_t now = api_now_ns();
+
+	pthread_mutex_lock(&a->lock);
+	for (struct api_conn *c = a->conns; c; c = c->next) {
+		if (!c->held && now - c->since_ns > limit_ns) {
+			shutdown(c->fd, SHUT_RDWR);
+			c->since_ns = now;
+			atomic_fetch_add(&a->cut_total, 1);
+		}
+	}
+	pthread_mutex_unlock(&a->lock);
+}
+
+static uint32_t conn_cnt(struct api *a)
+{
+	pthread_mutex_lock(&a->lock);
+	uint32_t n = a->conn_cnt;
+
+	pthread_mutex_unlock(&a->lock);
+	return n;
+}
+
+static void stop_finish(struct api *a)
+{
+	/* No connection is suspended any more, as this needs. */
+	MHD_stop_daemon(a->daemon);
+	a->daemon = NULL;
+	close(a->listen_fd);
+	a->listen_fd = -1;
+	a->stop_done(a->stop_arg);
+}
+
+static void stop_step(struct api *a)
+{
+	uint64_t waited = api_now_ns() - a->stop_ns;
+	uint32_t calls = atomic_load(&a->call_cnt);
+
+	if (conn_cnt(a) == 0 || (calls == 0 && waited > STOP_IDLE_NS)) {
+		uv_timer_stop(&a->tick);
+		stop_finish(a);
+		return;
+	}
+	/* A call that is with the tower is waited for: its answer is on its way, and it may be a receipt. */
+	if (waited > STOP_MAX_NS)
+		cut_slow(a, 0);
+}
+
+static void on_tick(uv_timer_t *h)
+{
+	struct api *a = h->data;
+
+	if (atomic_load(&a->stopping))
+		stop_step(a);
+	else
+		cut_slow(a, (uint64_t)a->cfg.timeout_s * ARRIVAL_FACTOR * NS_PER_S);
+}
+
+/* Connections that the system has completed but nobody has taken yet belong to clients that think they are served. */
+static void take_backlog(struct api *a)
+{
+	for (uint32_t i = 0; i < a->cfg.max_connections; i++) {
+		struct sockaddr_storage from;
+		socklen_t sz = sizeof from;
+		int fd = accept4(a->listen_fd, (struct sockaddr *)&from, &sz,
+				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+		if (fd < 0)
+			return;
+		/* Closes fd when it fails. */
+		if (MHD_add_connection(a->daemon, fd, (struct sockaddr *)&from, sz) != MHD_YES)
+			return;
+	}
+}
+
+void api_stop(struct api *a, void (*done)(void *arg), void *arg)
+{
+	a->stop_done = done;
+	a->stop_arg = arg;
+	a->stop_ns = api_now_ns();
+	if (!a->daemon) {
+		done(arg);
+		return;
+	}
+	MHD_quiesce_daemon(a->daemon);
+	take_backlog(a);
+	/* An HTTP thread may still look at the descriptor, so it is closed only after the daemon has stopped. */
+	shutdown(a->listen_fd, SHUT_RDWR);
+	atomic_store(&a->stopping, true);
+	uv_timer_start(&a->tick, on_tick, 0, STOP_TICK_MS);
+}
+
+/* --- making and freeing -------------------------------------------------------------------------------------- */
+
+static int bind_socket(const char *address, uint16_t port, uint16_t *taken)
+{
+	union {
+		struct sockaddr sa;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} at = {.v4 = {.sin_family = AF_INET, .sin_port = htons(port)}};
+	socklen_t sz = sizeof at.v4;
+	int one = 1;
+
+	if (inet_pton(AF_INET, address, &at.v4.sin_addr) != 1) {
+		memset(&at, 0, sizeof at);
+		at.v6.sin6_family = AF_INET6;
+		at.v6.sin6_port = htons(port);
+		sz = sizeof at.v6;
+		if (inet_pton(AF_INET6, address, &at.v6.sin6_addr) != 1)
+			return -EINVAL;
+	}
+	int fd = socket(at.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	/* Without it a restart would have to wait for the old connections to time out. */
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+	    bind(fd, &at.sa, sz) == 0) {
+		sz = sizeof at;
+		if (getsockname(fd, &at.sa, &sz) == 0) {
+			*taken = ntohs(at.sa.sa_family == AF_INET ? at.v4.sin_port
+								  : at.v6.sin6_port);
+			return fd;
+		}
+	}
+	int err = errno;
+
+	close(fd);
+	return -err;
+}
+
+static const char *bind_advice(int err)
+{
+	switch (err) {
+	case EADDRINUSE:
+		return "another program uses it; stop that one or set api.port";
+	case EADDRNOTAVAIL:
+		return "this machine does not have that address; set api.bind";
+	case EACCES:
+		return "ports below 1024 need a privilege; set api.port";
+	default:
+		return strerror(err);
+	}
+}
+
+struct api *api_new(const struct api_config *cfg, uv_loop_t *loop, struct tower *t,
+		    const struct tower_key *key, const char **why)
+{
+	struct api *a = calloc(1, sizeof *a);
+
+	if (!a) {
+		*why = "out of memory";
+		return NULL;
+	}
+	a->listen_fd = bind_socket(cfg->bind, cfg->port, &a->port);
+	if (a->listen_fd < 0) {
+		snprintf(why_buf, sizeof why_buf, "cannot serve clients at %s port %u: %s",
+			 cfg->bind, (unsigned)cfg->port, bind_advice(-a->listen_fd));
+		*why = why_buf;
+		free(a);
+		return NULL;
+	}
+	a->cfg = *cfg;
+	snprintf(a->bind, sizeof a->bind, "%s", cfg->bind);
+	a->cfg.bind = a->bind;
+	if (a->cfg.body_limit < API_ADD_BODY_MIN)
+		a->cfg.body_limit = API_ADD_BODY_MIN;
+	a->loop = loop;
+	a->tower = t;
+	a->key = key;
+	a->queue_tail = &a->queue_head;
+	pthread_mutex_init(&a->lock, NULL);
+	if (uv_async_init(loop, &a->wake, on_wake) != 0) {
+		close(a->listen_fd);
+		pthread_mutex_destroy(&a->lock);
+		free(a);
+		*why = "out of descriptors";
+		return NULL;
+	}
+	uv_timer_init(loop, &a->tick);
+	a->wake.data = a;
+	a->tick.data = a;
+	a->handles = 2;
+	return a;
+}
+
+uint16_t api_port(const struct api *a)
+{
+	return a->port;
+}
+
+bool api_open(struct api *a, const char **why)
+{
+	if (listen(a->listen_fd, SOMAXCONN) != 0) {
+		/* With SO_REUSEADDR another program may have begun to listen since the address was taken. */
+		snprintf(why_buf, sizeof why_buf, "cannot serve clients at %s port %u: %s", a->bind,
+			 (unsigned)a->port, bind_advice(errno));
+		*why = why_buf;
+		return false;
+	}
+	if (!api_http_start(a, why))
+		return false;
+	uv_timer_start(&a->tick, on_tick, TICK_MS, TICK_MS);
+	return true;
+}
+
+bool api_is_open(const struct api *a)
+{
+	return a->daemon != NULL;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+	struct api *a = h->data;
+
+	if (--a->handles == 0) {
+		pthread_mutex_destroy(&a->lock);
+		free(a);
+	}
+}
+
+void api_free(struct api *a)
+{
+	if (a->listen_fd >= 0)
+		close(a->listen_fd);
+	uv_close((uv_handle_t *)&a->wake, on_closed);
+	uv_close((uv_handle_t *)&a->tick, on_closed);
+}
+
+void api_info_get(const struct api *a, struct api_info *out)
+{
+	*out = (struct api_info){
+		.connections_total = atomic_load(&a->connections_total),
+		.requests_total = atomic_load(&a->requests_total),
+		.ok_total = atomic_load(&a->ok_total),
+		.refused_total = atomic_load(&a->refused_total),
+		.unavailable_total = atomic_load(&a->unavailable_total),
+		.cut_total = atomic_load(&a->cut_total),
+		.connections = conn_cnt((struct api *)a),
+	};
+}

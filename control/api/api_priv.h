@@ -1,0 +1,115 @@
+/* api_priv.h - one request on its way through api/.
+
+   A call is made by an HTTP thread when the headers are in, belongs to that thread while the body arrives, to the
+   state thread while it is in the queue or with the tower, and to an HTTP thread again once its connection was
+   resumed.  The hand-overs are the queue's lock and libmicrohttpd's resume, so that its fields need no lock. */
+#ifndef VIGIL_API_API_PRIV_H
+#define VIGIL_API_API_PRIV_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "api/api.h"
+#include "api/decode.h"
+
+struct api_call;
+
+/* What tells one endpoint from another.  A new endpoint is a row here and its three functions. */
+struct api_route {
+	const char *segment; /* of the path */
+	const char *method;
+	enum api_endpoint endpoint;
+	uint32_t body_max; /* 0: the configured limit */
+	/* HTTP thread, body decoded: checks that need no state.  API_OK or the refusal, with call->text set. */
+	enum api_code (*check)(struct api_call *c);
+	/* State thread: asks the tower.  False: call->code is final; true: api_call_finish follows by itself. */
+	bool (*run)(struct api_call *c);
+	/* HTTP thread, call->code is API_OK: the answer's JSON (malloc'ed), or NULL when something failed. */
+	char *(*reply)(struct api_call *c);
+};
+extern const struct api_route api_routes[API_ENDPOINT_CNT];
+
+enum api_stage {
+	API_READING, /* the body is arriving */
+	API_RUNNING, /* queued or with the tower; the connection is suspended */
+	API_READY    /* answer it */
+};
+
+struct api_conn {
+	struct api_conn *next, *prev; /* under api->lock */
+	int fd;
+	uint64_t since_ns; /* when the request that is due now began; under api->lock */
+	bool held;         /* the client is not the one we wait for; under api->lock */
+};
+
+struct api_call {
+	struct api *api;
+	struct api_call *next; /* in the queue */
+	struct MHD_Connection *http;
+	struct api_conn *conn;
+	const struct api_route *route; /* NULL: refused by its path */
+	enum api_stage stage;
+
+	unsigned status; /* of a refusal that is not a matter of `code` alone; 0 otherwise */
+	enum api_code code;
+	const char *text; /* why; static */
+
+	uint8_t *body;
+	size_t body_sz, body_cap; /* cap counts in api->body_bytes */
+	bool discard;             /* refused already; the body is read and forgotten */
+
+	struct api_request req;
+	struct user_id user; /* whose key signed */
+
+	struct tower_user_info info;  /* register */
+	struct tower_add_reply added; /* add_appointment */
+	bool is_tracker;              /* get_appointment: copies of what the tower found */
+	struct hash256 dispute, penalty;
+	uint32_t to_self_delay;
+	uint8_t *data; /* blob, or raw penalty */
+	size_t data_sz;
+};
+
+struct api {
+	struct api_config cfg;
+	char bind[64];
+	uv_loop_t *loop;
+	struct tower *tower;
+	const struct tower_key *key;
+
+	int listen_fd;
+	uint16_t port;
+	struct MHD_Daemon *daemon; /* NULL: not open */
+	unsigned handles;          /* uv handles not closed yet */
+	uv_async_t wake;
+	uv_timer_t tick;
+
+	pthread_mutex_t lock;
+	struct api_call *queue_head, **queue_tail; /* under lock */
+	struct api_conn *conns;                    /* under lock */
+	uint32_t conn_cnt;                         /* under lock */
+
+	atomic_bool stopping;
+	_Atomic uint32_t call_cnt; /* calls that exist */
+	uint32_t running_cnt;      /* of these, with the tower; state thread */
+	_Atomic size_t body_bytes;
+	uint64_t stop_ns;
+	void (*stop_done)(void *arg);
+	void *stop_arg;
+
+	_Atomic uint64_t connections_total, requests_total, ok_total, refused_total,
+		unavailable_total, cut_total;
+};
+
+uint64_t api_now_ns(void);
+
+/* State thread: the tower has spoken; hands the call back to an HTTP thread. */
+void api_call_finish(struct api_call *c, enum api_code code, const char *text);
+/* HTTP thread: hands a decoded call to the state thread.  The connection is suspended already. */
+void api_call_submit(struct api_call *c);
+
+/* HTTP side (http.c). */
+bool api_http_start(struct api *a, const char **why);
+
+#endif

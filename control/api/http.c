@@ -1,0 +1,448 @@
+/* http.c - the side of the HTTP threads: transport rules (spec/teos.md section 7.2), bodies, answers. */
+#include "api/api_priv.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <jansson.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "log/log.h"
+
+#define HEADER_MEMORY \
+	(32u * 1024u) /* of one connection: its headers, and the window its body arrives through */
+/* A refused body is still read when it is at most so long: closing the connection in its face would reset it, and the
+   client would never see why. */
+#define DISCARD_MAX (256u * 1024u)
+
+/* --- answers ------------------------------------------------------------------------------------------------- */
+
+static unsigned status_of(const struct api_call *c)
+{
+	if (c->status)
+		return c->status;
+	switch (c->code) {
+	case API_OK:
+		return MHD_HTTP_OK;
+	case API_AUTH_OR_SUBSCRIPTION:
+		return MHD_HTTP_UNAUTHORIZED;
+	case API_SERVICE_UNAVAILABLE:
+		return MHD_HTTP_SERVICE_UNAVAILABLE;
+	case API_NOT_FOUND:
+		return MHD_HTTP_NOT_FOUND;
+	case API_MISSING_FIELD:
+	case API_EMPTY_FIELD:
+	case API_WRONG_FIELD_TYPE:
+	case API_WRONG_FIELD_SIZE:
+	case API_WRONG_FIELD_FORMAT:
+	case API_INVALID_REQUEST_FORMAT:
+	case API_TOO_BIG:
+	case API_ALREADY_TRIGGERED:
+	case API_REGISTRATION_EXHAUSTED:
+	case API_UNEXPECTED:
+		break;
+	}
+	return MHD_HTTP_BAD_REQUEST;
+}
+
+/* Section 18: at 32 a current client gives the appointment up, at 7 it tries again. */
+static enum api_code code_of(const struct api_call *c)
+{
+	bool add = c->route && c->route->endpoint == API_ADD_APPOINTMENT;
+
+	return c->code == API_SERVICE_UNAVAILABLE && add ? API_AUTH_OR_SUBSCRIPTION : c->code;
+}
+
+static void count(struct api *a, unsigned status)
+{
+	if (status >= 500)
+		atomic_fetch_add(&a->unavailable_total, 1);
+	else if (status >= 400)
+		atomic_fetch_add(&a->refused_total, 1);
+	else
+		atomic_fetch_add(&a->ok_total, 1);
+}
+
+static enum MHD_Result send_text(struct api_call *c, unsigned status, char *text, const char *type)
+{
+	struct MHD_Response *r = MHD_create_response_from_buffer(text ? strlen(text) : 0, text,
+								 text ? MHD_RESPMEM_MUST_FREE
+								      : MHD_RESPMEM_PERSISTENT);
+
+	if (!r) {
+		free(text);
+		return MHD_NO;
+	}
+	if (type)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW,
+					c->route ? c->route->method : MHD_HTTP_METHOD_POST);
+	if (atomic_load(&c->api->stopping))
+		MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
+
+	enum MHD_Result rc = MHD_queue_response(c->http, status, r);
+
+	MHD_destroy_response(r);
+	count(c->api, status);
+	log_debug("http_request", "Request answered",
+		  log_str("endpoint", c->route ? c->route->segment : ""), log_u64("status", status),
+		  log_u64("code", code_of(c)), log_u64("body_bytes", c->body_sz));
+	return rc;
+}
+
+static enum MHD_Result answer(struct api_call *c)
+{
+	char *text = NULL;
+
+	if (c->code == API_OK && !c->route->reply)
+		return send_text(c, MHD_HTTP_OK, NULL, NULL);
+	if (c->code == API_OK) {
+		text = c->route->reply(c);
+		if (!text) {
+			c->code = API_SERVICE_UNAVAILABLE;
+			c->text = "the answer could not be written";
+		}
+	}
+	if (!text) {
+		json_t *j = json_pack("{s:s, s:i}", "error", c->text ? c->text : "", "error_code",
+				      (int)code_of(c));
+
+		text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+		json_decref(j);
+	}
+	/* Out of memory to its very end: the connection is closed. */
+	return text ? send_text(c, status_of(c), text, "application/json") : MHD_NO;
+}
+
+/* --- headers ------------------------------------------------------------------------------------------------- */
+
+static void refuse(struct api_call *c, unsigned status, enum api_code code, const char *text)
+{
+	c->status = status;
+	c->code = code;
+	c->text = text;
+	c->discard = true;
+}
+
+/* Only the first segment counts. */
+static const struct api_route *route_of(const char *url)
+{
+	if (*url != '/')
+		return NULL;
+	size_t sz = strcspn(url + 1, "/");
+
+	for (unsigned i = 0; i < API_ENDPOINT_CNT; i++) {
+		if (strlen(api_routes[i].segment) == sz &&
+		    memcmp(url + 1, api_routes[i].segment, sz) == 0)
+			return &api_routes[i];
+	}
+	return NULL;
+}
+
+/* False: absent, not a number, or the body is chunked. */
+static bool content_length(struct MHD_Connection *http, uint64_t *out)
+{
+	const char *text = MHD_lookup_connection_value(http, MHD_HEADER_KIND,
+						       MHD_HTTP_HEADER_CONTENT_LENGTH);
+	uint64_t v = 0;
+
+	if (!text || !*text ||
+	    MHD_lookup_connection_value(http, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING))
+		return false;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9' || v > UINT32_MAX)
+			return false;
+		v = v * 10 + (uint64_t)(*text - '0');
+	}
+	*out = v;
+	return true;
+}
+
+/* Parameters after the media type do not matter. */
+static bool is_json(const char *type)
+{
+	static const char json[] = "application/json";
+
+	while (*type == ' ' || *type == '\t')
+		type++;
+	if (strncasecmp(type, json, sizeof json - 1) != 0)
+		return false;
+	type += sizeof json - 1;
+	while (*type == ' ' || *type == '\t')
+		type++;
+	return *type == '\0' || *type == ';';
+}
+
+static bool body_reserve(struct api_call *c, size_t sz)
+{
+	if (atomic_fetch_add(&c->api->body_bytes, sz) + sz > API_BODY_TOTAL_MAX) {
+		atomic_fetch_sub(&c->api->body_bytes, sz);
+		return false;
+	}
+	c->body_cap = sz;
+	c->body = malloc(sz + 1);
+	return c->body != NULL;
+}
+
+/* The transport rules in their order.  Sets the refusal, or makes room for the body. */
+static void judge_headers(struct api_call *c, const char *url, const char *method)
+{
+	const struct api_route *route = route_of(url);
+	uint64_t sz = 0;
+	const char *type;
+
+	c->route = route;
+	if (!route) {
+		refuse(c, MHD_HTTP_METHOD_NOT_ALLOWED, API_INVALID_REQUEST_FORMAT,
+		       "no such endpoint");
+		return;
+	}
+	if (strcmp(method, route->method) != 0) {
+		refuse(c, MHD_HTTP_METHOD_NOT_ALLOWED, API_INVALID_REQUEST_FORMAT,
+		       "this endpoint has another method");
+		return;
+	}
+	if (!route->run) {
+		c->discard = true;
+		return;
+	}
+	if (!content_length(c->http, &sz)) {
+		refuse(c, MHD_HTTP_LENGTH_REQUIRED, API_INVALID_REQUEST_FORMAT,
+		       "a Content-Length is required");
+		return;
+	}
+	if (sz > (route->body_max ? route->body_max : c->api->cfg.body_limit)) {
+		refuse(c, MHD_HTTP_CONTENT_TOO_LARGE, API_TOO_BIG, "the body is too large");
+		return;
+	}
+	type = MHD_lookup_connection_value(c->http, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_TYPE);
+	if (type && !is_json(type)) {
+		refuse(c, MHD_HTTP_UNSUPPORTED_MEDIA_TYPE, API_INVALID_REQUEST_FORMAT,
+		       "the body must be application/json");
+		return;
+	}
+	if (!body_reserve(c, (size_t)sz))
+		refuse(c, 0, API_SERVICE_UNAVAILABLE, "too many requests at a time");
+}
+
+/* --- the life of a request ----------------------------------------------------------------------------------- */
+
+static struct api_conn *conn_of(struct MHD_Connection *http)
+{
+	const union MHD_ConnectionInfo *i =
+		MHD_get_connection_info(http, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return i ? i->socket_context : NULL;
+}
+
+/* held: it is not the client that keeps us waiting. */
+static void conn_mark(struct api *a, struct api_conn *conn, bool held)
+{
+	if (!conn)
+		return;
+	pthread_mutex_lock(&a->lock);
+	conn->held = held;
+	conn->since_ns = api_now_ns();
+	pthread_mutex_unlock(&a->lock);
+}
+
+static enum MHD_Result begin(struct api *a, struct MHD_Connection *http, const char *url,
+			     const char *method, void **ctx)
+{
+	struct api_call *c = calloc(1, sizeof *c);
+	uint64_t sz;
+
+	if (!c)
+		return MHD_NO;
+	c->api = a;
+	c->http = http;
+	c->conn = conn_of(http);
+	*ctx = c;
+	atomic_fetch_add(&a->call_cnt, 1);
+	atomic_fetch_add(&a->requests_total, 1);
+	judge_headers(c, url, method);
+	/* A long body that nobody wants is not read: answer now, which closes the connection. */
+	if (c->discard && c->code != API_OK && content_length(http, &sz) && sz > DISCARD_MAX)
+		return answer(c);
+	return MHD_YES;
+}
+
+static enum MHD_Result take_body(struct api_call *c, const char *data, size_t *sz)
+{
+	/* libmicrohttpd gives no more than Content-Length says; chunks of an unwanted body have no length. */
+	if (c->discard) {
+		c->body_sz += *sz;
+		if (c->body_sz > DISCARD_MAX)
+			return MHD_NO;
+	} else {
+		if (*sz > c->body_cap - c->body_sz)
+			return MHD_NO;
+		memcpy(c->body + c->body_sz, data, *sz);
+		c->body_sz += *sz;
+	}
+	*sz = 0;
+	return MHD_YES;
+}
+
+static void body_free(struct api_call *c)
+{
+	free(c->body);
+	c->body = NULL;
+	atomic_fetch_sub(&c->api->body_bytes, c->body_cap);
+	c->body_cap = 0;
+}
+
+/* The body is whole. */
+static enum MHD_Result run(struct api_call *c)
+{
+	if (c->code == API_OK && !c->discard) {
+		c->code = api_decode(c->route->endpoint, c->body, c->body_sz, &c->req, &c->text);
+		body_free(c);
+		if (c->code == API_UNEXPECTED)
+			c->code = API_SERVICE_UNAVAILABLE;
+		if (c->code == API_OK && c->route->check(c) == API_OK) {
+			c->stage = API_RUNNING;
+			conn_mark(c->api, c->conn, true);
+			/* Suspended first: the state thread may be done before this function returns. */
+			MHD_suspend_connection(c->http);
+			api_call_submit(c);
+			return MHD_YES;
+		}
+	}
+	c->stage = API_READY;
+	return answer(c);
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *http, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *data_sz, void **ctx)
+{
+	struct api_call *c = *ctx;
+
+	(void)version;
+	if (!c)
+		return begin(cls, http, url, method, ctx);
+	switch (c->stage) {
+	case API_READING:
+		return *data_sz > 0 ? take_body(c, data, data_sz) : run(c);
+	case API_RUNNING:
+		/* Not resumed by us; libmicrohttpd does not call here meanwhile. */
+		return MHD_YES;
+	case API_READY:
+		/* Now the client keeps us waiting again, if it does not take the answer. */
+		conn_mark(c->api, c->conn, false);
+		return answer(c);
+	}
+	return MHD_NO;
+}
+
+static void on_completed(void *cls, struct MHD_Connection *http, void **ctx,
+			 enum MHD_RequestTerminationCode code)
+{
+	struct api_call *c = *ctx;
+	struct api *a = cls;
+
+	(void)http;
+	(void)code;
+	if (!c)
+		return;
+	*ctx = NULL;
+	conn_mark(a, c->conn, false);
+	body_free(c);
+	api_request_free(&c->req);
+	free(c->data);
+	free(c);
+	atomic_fetch_sub(&a->call_cnt, 1);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *http, void **ctx,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct api *a = cls;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		const union MHD_ConnectionInfo *fd =
+			MHD_get_connection_info(http, MHD_CONNECTION_INFO_CONNECTION_FD);
+		struct api_conn *n = calloc(1, sizeof *n);
+
+		*ctx = n;
+		if (!n || !fd) {
+			free(n);
+			*ctx = NULL;
+			return;
+		}
+		n->fd = fd->connect_fd;
+		n->since_ns = api_now_ns();
+		pthread_mutex_lock(&a->lock);
+		n->next = a->conns;
+		if (n->next)
+			n->next->prev = n;
+		a->conns = n;
+		a->conn_cnt++;
+		pthread_mutex_unlock(&a->lock);
+		atomic_fetch_add(&a->connections_total, 1);
+		return;
+	}
+	struct api_conn *n = *ctx;
+
+	if (!n)
+		return;
+	pthread_mutex_lock(&a->lock);
+	if (n->prev)
+		n->prev->next = n->next;
+	else
+		a->conns = n->next;
+	if (n->next)
+		n->next->prev = n->prev;
+	a->conn_cnt--;
+	pthread_mutex_unlock(&a->lock);
+	free(n);
+	*ctx = NULL;
+}
+
+static void on_mhd_log(void *cls, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+
+static void on_mhd_log(void *cls, const char *fmt, va_list ap)
+{
+	char text[256];
+
+	(void)cls;
+	vsnprintf(text, sizeof text, fmt, ap);
+	text[strcspn(text, "\n")] = '\0';
+	log_debug("http_server", "HTTP server", log_str("text", text));
+}
+
+bool api_http_start(struct api *a, const char **why)
+{
+	unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+			 MHD_USE_ERROR_LOG;
+	const struct api_config *cfg = &a->cfg;
+
+	if (strchr(a->bind, ':'))
+		flags |= MHD_USE_IPv6;
+	/* A pool of one is no pool to libmicrohttpd. */
+	unsigned pool = cfg->threads > 1 ? cfg->threads : 0;
+
+	a->daemon = MHD_start_daemon(
+		flags, a->port, NULL, NULL, on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
+		a, MHD_OPTION_LISTEN_SOCKET, a->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, pool,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections,
+		MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)cfg->max_connections_per_ip,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)cfg->timeout_s,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, a, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, a, MHD_OPTION_END);
+	if (!a->daemon) {
+		*why = "the HTTP server could not start; is api.max-connections above the limit of "
+		       "open files?";
+		return false;
+	}
+	return true;
+}

@@ -1,0 +1,249 @@
+/* routes.c - what each endpoint checks, asks and answers. */
+#include "api/api_priv.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "teos/receipt.h"
+#include "teos/sig.h"
+
+static enum api_code refuse(struct api_call *c, enum api_code code, const char *text)
+{
+	c->code = code;
+	c->text = text;
+	return code;
+}
+
+/* A tower's refusal as an error code.  TOWER_OK and TOWER_PENDING are none. */
+static enum api_code refuse_status(struct api_call *c, enum tower_status st, const char *auth_text)
+{
+	switch (st) {
+	case TOWER_OK:
+	case TOWER_PENDING:
+		break;
+	case TOWER_NOT_READY:
+		return refuse(c, API_SERVICE_UNAVAILABLE, "the tower cannot take requests now");
+	case TOWER_AUTH:
+		return refuse(c, API_AUTH_OR_SUBSCRIPTION,
+			      auth_text ? auth_text : "Invalid signature or subscription error");
+	case TOWER_TRIGGERED:
+		return refuse(c, API_ALREADY_TRIGGERED,
+			      "The provided appointment has already been triggered");
+	case TOWER_NOT_FOUND:
+		return refuse(c, API_NOT_FOUND, "Appointment not found");
+	case TOWER_SLOTS_EXHAUSTED:
+		return refuse(c, API_REGISTRATION_EXHAUSTED,
+			      "Subscription maximum slots count reached");
+	case TOWER_STORE_FAILED:
+		return refuse(c, API_SERVICE_UNAVAILABLE, "the tower could not store the data");
+	}
+	return refuse(c, API_UNEXPECTED, "unexpected answer of the tower");
+}
+
+/* What the tower's done callback tells: durable, or not. */
+static void on_durable(void *arg, enum tower_status st)
+{
+	struct api_call *c = arg;
+
+	if (st != TOWER_OK)
+		refuse_status(c, st, NULL);
+	api_call_finish(c, c->code, c->text);
+}
+
+/* True: on_durable will come.  c->code must be right for the success that it may bring. */
+static bool pending(struct api_call *c, enum tower_status st, const char *auth_text)
+{
+	if (st == TOWER_PENDING)
+		return true;
+	refuse_status(c, st, auth_text);
+	return false;
+}
+
+static char *hex_of(const uint8_t *p, size_t sz)
+{
+	char *hex = malloc(2 * sz + 1);
+
+	if (hex)
+		hex_encode(hex, p, sz);
+	return hex;
+}
+
+static char *dump(json_t *j)
+{
+	char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+
+	json_decref(j);
+	return text;
+}
+
+/* --- register ------------------------------------------------------------------------------------------------ */
+
+static enum api_code register_check(struct api_call *c)
+{
+	if (!sig_user_id_valid(&c->req.user))
+		return refuse(c, API_WRONG_FIELD_FORMAT, "user_id is not a point on the curve");
+	c->user = c->req.user;
+	return API_OK;
+}
+
+static bool register_run(struct api_call *c)
+{
+	return pending(
+		c, tower_register(c->api->tower, &c->user, CLIENT_CURRENT, &c->info, on_durable, c),
+		NULL);
+}
+
+static char *register_reply(struct api_call *c)
+{
+	const struct tower_user_info *u = &c->info;
+	uint8_t msg[RECEIPT_REGISTRATION_MAX];
+	char sig[SIG_ZB_SZ + 1], user[2 * USER_ID_SZ + 1];
+	size_t sz = receipt_registration(msg, CLIENT_CURRENT, &c->user, u->available_slots,
+					 u->subscription_start, u->subscription_expiry);
+
+	if (!sig_sign(sig, c->api->key->secret, msg, sz))
+		return NULL;
+	hex_encode(user, c->user.b, USER_ID_SZ);
+	return dump(json_pack("{s:s, s:I, s:I, s:I, s:s}", "user_id", user, "available_slots",
+			      (json_int_t)u->available_slots, "subscription_start",
+			      (json_int_t)u->subscription_start, "subscription_expiry",
+			      (json_int_t)u->subscription_expiry, "subscription_signature", sig));
+}
+
+/* --- add_appointment ----------------------------------------------------------------------------------------- */
+
+static enum api_code add_check(struct api_call *c)
+{
+	const struct api_request *r = &c->req;
+	uint8_t *msg = malloc(LOCATOR_SZ + (size_t)r->blob_sz + 4);
+
+	if (!msg)
+		return refuse(c, API_SERVICE_UNAVAILABLE, "out of memory");
+	size_t sz = receipt_add_message(msg, &r->locator, r->blob, r->blob_sz, r->to_self_delay);
+	bool ok = r->sig.sz == SIG_ZB_SZ && sig_recover(&c->user, r->sig.text, SIG_ZB_SZ, msg, sz);
+
+	free(msg);
+	return ok ? API_OK
+		  : refuse(c, API_AUTH_OR_SUBSCRIPTION, "Invalid signature or subscription error");
+}
+
+static bool add_run(struct api_call *c)
+{
+	const struct api_request *r = &c->req;
+	struct tower_add add = {.user = c->user,
+				.locator = r->locator,
+				.blob = r->blob,
+				.blob_sz = r->blob_sz,
+				.to_self_delay = r->to_self_delay};
+
+	memcpy(add.user_sig, r->sig.text, SIG_ZB_SZ);
+	enum tower_status st = tower_add_appointment(c->api->tower, &add, &c->added, on_durable, c);
+
+	return pending(c, st, c->added.text);
+}
+
+static char *add_reply(struct api_call *c)
+{
+	const struct tower_add_reply *r = &c->added;
+	uint8_t msg[RECEIPT_APPOINTMENT_MAX];
+	char sig[SIG_ZB_SZ + 1], locator[2 * LOCATOR_SZ + 1];
+	size_t sz = receipt_appointment(msg, r->generation, c->req.sig.text, SIG_ZB_SZ,
+					r->start_block);
+
+	if (sz == 0 || !sig_sign(sig, c->api->key->secret, msg, sz))
+		return NULL;
+	hex_encode(locator, c->req.locator.b, LOCATOR_SZ);
+	return dump(json_pack("{s:s, s:I, s:s, s:I, s:I}", "locator", locator, "start_block",
+			      (json_int_t)r->start_block, "signature", sig, "available_slots",
+			      (json_int_t)r->available_slots, "subscription_expiry",
+			      (json_int_t)r->subscription_expiry));
+}
+
+/* --- get_appointment ----------------------------------------------------------------------------------------- */
+
+static enum api_code get_check(struct api_call *c)
+{
+	char msg[RECEIPT_GET_SZ];
+
+	receipt_get_message(msg, &c->req.locator, NULL);
+	if (c->req.sig.sz != SIG_ZB_SZ ||
+	    !sig_recover(&c->user, c->req.sig.text, SIG_ZB_SZ, msg, sizeof msg))
+		return refuse(c, API_AUTH_OR_SUBSCRIPTION,
+			      "Invalid signature or subscription error");
+	return API_OK;
+}
+
+static bool get_run(struct api_call *c)
+{
+	struct tower_user_info user;
+	struct tower_found f;
+	struct tower_info info;
+	bool expired = false;
+
+	tower_info_get(c->api->tower, &info);
+	enum tower_status st = info.has_tip ? tower_user(c->api->tower, &c->user, &user, &expired)
+					    : TOWER_NOT_READY;
+
+	if (st == TOWER_OK)
+		st = tower_find(c->api->tower, &c->user, &c->req.locator, &f);
+	if (st != TOWER_OK) {
+		refuse_status(c, st, expired ? "Your subscription has expired" : NULL);
+		return false;
+	}
+	/* The view ends with this call of the tower; the answer is written on another thread. */
+	const uint8_t *p = f.is_tracker ? f.tr.penalty_raw : f.ap.blob;
+
+	c->data_sz = f.is_tracker ? f.tr.penalty_sz : f.ap.blob_sz;
+	c->data = malloc(c->data_sz + 1);
+	if (!c->data) {
+		refuse(c, API_SERVICE_UNAVAILABLE, "out of memory");
+		return false;
+	}
+	if (c->data_sz > 0)
+		memcpy(c->data, p, c->data_sz);
+	c->is_tracker = f.is_tracker;
+	if (f.is_tracker) {
+		c->dispute = f.tr.dispute_txid;
+		c->penalty = f.tr.penalty_txid;
+	} else {
+		c->to_self_delay = f.ap.to_self_delay;
+	}
+	c->code = API_OK;
+	return false;
+}
+
+static char *get_reply(struct api_call *c)
+{
+	char locator[2 * LOCATOR_SZ + 1], dispute[HASH_HEX_SZ], penalty[HASH_HEX_SZ];
+	char *hex = hex_of(c->data, c->data_sz);
+	json_t *j = NULL;
+
+	if (hex && c->is_tracker) {
+		hash256_to_display(dispute, &c->dispute);
+		hash256_to_display(penalty, &c->penalty);
+		j = json_pack("{s:{s:s, s:s, s:s}, s:s}", "appointment", "dispute_txid", dispute,
+			      "penalty_txid", penalty, "penalty_rawtx", hex, "status",
+			      "dispute_responded");
+	} else if (hex) {
+		hex_encode(locator, c->req.locator.b, LOCATOR_SZ);
+		j = json_pack("{s:{s:s, s:s, s:I}, s:s}", "appointment", "locator", locator,
+			      "encrypted_blob", hex, "to_self_delay", (json_int_t)c->to_self_delay,
+			      "status", "being_watched");
+	}
+	free(hex);
+	return dump(j);
+}
+
+/* ------------------------------------------------------------------------------------------------------------- */
+
+const struct api_route api_routes[API_ENDPOINT_CNT] = {
+	[API_REGISTER] = {"register", MHD_HTTP_METHOD_POST, API_REGISTER, API_REGISTER_BODY_MAX,
+			  register_check, register_run, register_reply},
+	[API_ADD_APPOINTMENT] = {"add_appointment", MHD_HTTP_METHOD_POST, API_ADD_APPOINTMENT, 0,
+				 add_check, add_run, add_reply},
+	[API_GET_APPOINTMENT] = {"get_appointment", MHD_HTTP_METHOD_POST, API_GET_APPOINTMENT,
+				 API_GET_BODY_MAX, get_check, get_run, get_reply},
+	/* Answered where it is read: it asks nothing. */
+	[API_PING] = {"ping", MHD_HTTP_METHOD_GET, API_PING, 0, NULL, NULL, NULL},
+};
