@@ -1,0 +1,420 @@
+/* vigil-cli: calls one method of vigild's control socket and prints the answer.
+
+   Output   JSON with two spaces of indentation on standard output; errors on standard error.
+   Status   0 answered, 1 the server answered with an error, 2 wrong usage, 3 no server. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/client.h"
+#include "config/config.h"
+
+enum { EXIT_ANSWERED = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_NO_SERVER = 3 };
+
+#define PARAM_MAX 3u
+
+/* What the server's "help" says, for when there is no server, and what --all needs to know. */
+static const struct method {
+	const char *name, *help;
+	const char *param[PARAM_MAX]; /* in order; in brackets where optional */
+	const char *list;             /* member of the reply that is given in pages, or NULL */
+} methods[] = {
+	{"getinfo", "State of the whole tower: chain, dataplane, nodes, counters", {0}, NULL},
+	{"gettowerinfo", "Identity, addresses and sizes of the tower", {0}, NULL},
+	{"getusers", "Ids of the registered users, in pages", {"[after]", "[limit]"}, "user_ids"},
+	{"getuser",
+	 "One user's subscription and the uuids of its appointments, in pages",
+	 {"user_id", "[after]", "[limit]"},
+	 "appointments"},
+	{"getappointments",
+	 "All users' appointments and trackers with one locator, in pages",
+	 {"locator", "[after]", "[limit]"},
+	 "appointments"},
+	{"getallappointments",
+	 "All appointments and trackers, in pages",
+	 {"[after]", "[limit]"},
+	 "appointments"},
+	{"gettrackers",
+	 "Penalties being followed, with state, node's answer and latencies, in pages",
+	 {"[after]", "[limit]"},
+	 "trackers"},
+	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", {0}, NULL},
+	{"getcounters", "Counters of the dataplane, at most 5 s old", {0}, NULL},
+	{"stop", "Stops vigild in good order", {0}, NULL},
+	{"help", "Lists the methods, or describes one", {"[method]"}, NULL},
+};
+#define METHOD_CNT (sizeof(methods) / sizeof(methods[0]))
+
+struct options {
+	const char *socket;
+	unsigned timeout_s;
+	bool all;
+};
+
+static int usage_error(const char *fmt, const char *what)
+{
+	fprintf(stderr, "vigil-cli: ");
+	fprintf(stderr, fmt, what);
+	fprintf(stderr, "\nTry 'vigil-cli --help'.\n");
+	return EXIT_USAGE;
+}
+
+/* --- help --------------------------------------------------------------------------------------------------- */
+
+static void print_method(const char *name, const char *params, const char *help)
+{
+	char left[80];
+
+	snprintf(left, sizeof(left), "%s%s", name, params);
+	printf("  %-44s %s\n", left, help);
+}
+
+static void print_builtin_methods(void)
+{
+	for (size_t i = 0; i < METHOD_CNT; i++) {
+		char params[64] = "";
+
+		for (unsigned k = 0; k < PARAM_MAX && methods[i].param[k] != NULL; k++) {
+			size_t n = strlen(params);
+
+			snprintf(params + n, sizeof(params) - n, " %s", methods[i].param[k]);
+		}
+		print_method(methods[i].name, params, methods[i].help);
+	}
+}
+
+static void print_server_method(const json_t *m)
+{
+	const char *name = json_string_value(json_object_get(m, "name"));
+	const char *help = json_string_value(json_object_get(m, "help"));
+	char params[64] = "";
+	json_t *p;
+	size_t i;
+
+	if (name == NULL || help == NULL)
+		return;
+	json_array_foreach(json_object_get(m, "params"), i, p)
+	{
+		const char *pn = json_string_value(json_object_get(p, "name"));
+		bool required = json_is_true(json_object_get(p, "required"));
+		size_t n = strlen(params);
+
+		if (pn != NULL)
+			snprintf(params + n, sizeof(params) - n, required ? " %s" : " [%s]", pn);
+	}
+	print_method(name, params, help);
+}
+
+static bool print_server_methods(const struct options *o)
+{
+	json_t *params = json_array(), *reply = NULL, *m;
+	struct client c;
+	bool ok = client_open(&c, o->socket, 1000) == CLIENT_OK &&
+		  client_call(&c, "help", params, &reply) == CLIENT_OK;
+	size_t i;
+
+	if (ok)
+		json_array_foreach(json_object_get(reply, "methods"), i, m) print_server_method(m);
+	json_decref(reply);
+	json_decref(params);
+	client_close(&c);
+	return ok;
+}
+
+static int print_help(const struct options *o)
+{
+	printf("vigil-cli " VIGIL_VERSION " - asks a running vigild\n"
+	       "\n"
+	       "usage: vigil-cli [options] METHOD [VALUE... | NAME=VALUE...]\n"
+	       "\n"
+	       "options:\n"
+	       "  --socket PATH   vigild's control socket (default: $VIGIL_SOCKET, else\n"
+	       "                  ~/.vigil/main/control.sock)\n"
+	       "  --timeout S     seconds to wait for each answer (default: 60)\n"
+	       "  --all           fetch every page of a list and print it as one document\n"
+	       "  --help          this text\n"
+	       "  --version       the version of vigil-cli\n"
+	       "\n"
+	       "methods:\n");
+	if (!print_server_methods(o))
+		print_builtin_methods();
+	printf("\n"
+	       "A page's \"next\" is the next page's \"after\".  Answers are JSON on standard "
+	       "output,\n"
+	       "errors go to standard error.  Exit status: 1 the server answered with an error,\n"
+	       "2 wrong usage, 3 no server.\n");
+	return EXIT_ANSWERED;
+}
+
+/* --- arguments ---------------------------------------------------------------------------------------------- */
+
+/* The length of the name in NAME=VALUE; 0 if s is not of that form. */
+static size_t name_sz(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyz_");
+
+	return s[n] == '=' ? n : 0;
+}
+
+/* Every value goes as text; the server takes numbers in that form too.  NULL: names and plain values are mixed. */
+static json_t *params_of(int argc, char **argv)
+{
+	bool named = argc > 0 && name_sz(argv[0]) > 0;
+	json_t *params = named ? json_object() : json_array();
+
+	for (int i = 0; i < argc; i++) {
+		size_t n = name_sz(argv[i]);
+		char name[64];
+
+		if ((n > 0) != named || n >= sizeof(name)) {
+			json_decref(params);
+			return NULL;
+		}
+		if (!named) {
+			json_array_append_new(params, json_string(argv[i]));
+			continue;
+		}
+		snprintf(name, sizeof(name), "%.*s", (int)n, argv[i]);
+		json_object_set_new(params, name, json_string(argv[i] + n + 1));
+	}
+	return params;
+}
+
+static const struct method *method_find(const char *name)
+{
+	for (size_t i = 0; i < METHOD_CNT; i++)
+		if (strcmp(methods[i].name, name) == 0)
+			return &methods[i];
+	return NULL;
+}
+
+/* Positional values as an object, so that "after" can be set.  NULL: too many. */
+static json_t *params_by_name(const struct method *m, const json_t *list)
+{
+	json_t *params = json_object(), *v;
+	size_t i;
+
+	json_array_foreach(list, i, v)
+	{
+		const char *p = i < PARAM_MAX ? m->param[i] : NULL;
+		char name[32];
+
+		if (p == NULL) {
+			json_decref(params);
+			return NULL;
+		}
+		p += p[0] == '[';
+		snprintf(name, sizeof(name), "%.*s", (int)strcspn(p, "]"), p);
+		json_object_set(params, name, v);
+	}
+	return params;
+}
+
+/* --- calls -------------------------------------------------------------------------------------------------- */
+
+static int report(const struct client *c, enum client_status st, const json_t *error)
+{
+	if (st == CLIENT_NO_SERVER) {
+		fprintf(stderr, "vigil-cli: %s\n", c->why);
+		return EXIT_NO_SERVER;
+	}
+	fprintf(stderr, "vigil-cli: error %lld: %s\n",
+		(long long)json_integer_value(json_object_get(error, "code")),
+		json_string_value(json_object_get(error, "message")) != NULL
+			? json_string_value(json_object_get(error, "message"))
+			: "no message");
+	return EXIT_REFUSED;
+}
+
+static int finish_output(void)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return EXIT_ANSWERED;
+	fprintf(stderr, "vigil-cli: cannot write the answer: %s\n", strerror(errno));
+	return EXIT_REFUSED;
+}
+
+static int call_once(struct client *c, const char *method, json_t *params)
+{
+	json_t *reply;
+	enum client_status st = client_call(c, method, params, &reply);
+	int rc;
+
+	if (st == CLIENT_OK) {
+		json_dumpf(reply, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+		putchar('\n');
+		rc = finish_output();
+	} else {
+		rc = report(c, st, reply);
+	}
+	json_decref(reply);
+	return rc;
+}
+
+/* A value inside a document, every further line moved by `indent` spaces. */
+static void print_nested(const json_t *v, int indent)
+{
+	char *text = json_dumps(v, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	char *line = text;
+
+	while (line != NULL) {
+		char *end = strchr(line, '\n');
+
+		fwrite(line, 1, end != NULL ? (size_t)(end - line + 1) : strlen(line), stdout);
+		if (end != NULL)
+			printf("%*s", indent, "");
+		line = end != NULL ? end + 1 : NULL;
+	}
+	free(text);
+}
+
+/* Members of the first page that are not its list: they stand before it. */
+static void print_head(const json_t *reply, const char *list)
+{
+	const char *key;
+	json_t *v;
+
+	printf("{\n");
+	json_object_foreach((json_t *)reply, key, v)
+	{
+		if (strcmp(key, list) == 0 || strcmp(key, "next") == 0)
+			continue;
+		printf("  \"%s\": ", key);
+		print_nested(v, 2);
+		printf(",\n");
+	}
+	printf("  \"%s\": [", list);
+}
+
+/* All pages as one document, one page in memory at a time. */
+static int call_all(struct client *c, const struct method *m, json_t *params)
+{
+	unsigned long long rows = 0;
+	bool more = true, first = true;
+
+	while (more) {
+		json_t *reply, *row, *next;
+		enum client_status st = client_call(c, m->name, params, &reply);
+		size_t i;
+
+		if (st != CLIENT_OK) {
+			int rc = report(c, st, reply);
+
+			json_decref(reply);
+			return rc; /* the document stays open: nobody can take it for whole */
+		}
+		if (first)
+			print_head(reply, m->list);
+		first = false;
+		json_array_foreach(json_object_get(reply, m->list), i, row)
+		{
+			printf(rows++ > 0 ? ",\n    " : "\n    ");
+			print_nested(row, 4);
+		}
+		next = json_object_get(reply, "next");
+		more = json_is_string(next);
+		if (more)
+			json_object_set(params, "after", next);
+		json_decref(reply);
+	}
+	printf(rows > 0 ? "\n  ]\n}\n" : "]\n}\n");
+	return finish_output();
+}
+
+static int run(const struct options *o, int argc, char **argv)
+{
+	const struct method *m = method_find(argv[0]);
+	json_t *params = params_of(argc - 1, argv + 1), *named;
+	struct client c;
+	int rc;
+
+	if (params == NULL)
+		return usage_error("%s: give either values or NAME=VALUE, not both", argv[0]);
+	if (o->all && (m == NULL || m->list == NULL)) {
+		json_decref(params);
+		return usage_error("--all: %s is not given in pages", argv[0]);
+	}
+	if (o->all && json_is_array(params)) {
+		named = params_by_name(m, params);
+		json_decref(params);
+		if (named == NULL)
+			return usage_error("%s: too many values", argv[0]);
+		params = named;
+	}
+	if (client_open(&c, o->socket, o->timeout_s * 1000) != CLIENT_OK)
+		rc = report(&c, CLIENT_NO_SERVER, NULL);
+	else if (o->all)
+		rc = call_all(&c, m, params);
+	else
+		rc = call_once(&c, argv[0], params);
+	client_close(&c);
+	json_decref(params);
+	return rc;
+}
+
+static const char *default_socket(struct config *cfg)
+{
+	static char why[CONFIG_WHY_SZ];
+	static char name[] = "vigil-cli";
+	char *argv[] = {name, NULL};
+	const char *path = getenv("VIGIL_SOCKET");
+
+	if (path != NULL && path[0] != '\0')
+		return path;
+	return config_load(cfg, 1, argv, why) == CONFIG_RUN ? cfg->control_socket : "";
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option long_options[] = {
+		{"socket", required_argument, NULL, 's'}, {"timeout", required_argument, NULL, 't'},
+		{"all", no_argument, NULL, 'a'},          {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0}};
+	static struct config cfg;
+	struct options o = {.timeout_s = 60};
+	bool help = false;
+	char *end;
+	int opt;
+
+	opterr = 0;
+	while ((opt = getopt_long(argc, argv, "+h", long_options, NULL)) != -1) {
+		switch (opt) {
+		case 's':
+			o.socket = optarg;
+			break;
+		case 't':
+			o.timeout_s = (unsigned)strtoul(optarg, &end, 10);
+			if (*end != '\0' || end == optarg || optarg[0] == '-' || o.timeout_s == 0 ||
+			    o.timeout_s > 86400)
+				return usage_error("--timeout: '%s' is not 1 to 86400 seconds",
+						   optarg);
+			break;
+		case 'a':
+			o.all = true;
+			break;
+		case 'h':
+			help = true;
+			break;
+		case 'v':
+			printf("vigil-cli %s\n", VIGIL_VERSION);
+			return EXIT_ANSWERED;
+		default:
+			return usage_error("unknown option, or one without its value: %s",
+					   argv[optind - 1]);
+		}
+	}
+	if (o.socket == NULL)
+		o.socket = default_socket(&cfg);
+	if (help)
+		return print_help(&o);
+	if (optind == argc)
+		return usage_error("%s", "no method given");
+	/* Options may follow the method too. */
+	if (argc - optind > 1 && strcmp(argv[argc - 1], "--all") == 0) {
+		o.all = true;
+		argc--;
+	}
+	return run(&o, argc - optind, argv + optind);
+}
