@@ -173,7 +173,7 @@ enum client_status client_call(struct client *c, const char *method, json_t *par
 				"method", method, "params", params);
 	char *text = req != NULL ? json_dumps(req, JSON_COMPACT) : NULL;
 	enum client_status st;
-	size_t sz;
+	size_t sz = 0;
 
 	*reply = NULL;
 	json_decref(req);
