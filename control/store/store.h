@@ -6,7 +6,19 @@
             callback has been called with ok = true.  Syncs are grouped: one sync serves every batch written
             before it began.
    Values   Every value starts with a version byte; the store's own format number is in `meta`.
-   Errors   Strings from RocksDB are logged and mapped to the codes below; none escapes. */
+   Errors   Strings from RocksDB are logged and mapped to the codes below; none escapes.
+   Full disk  A write is refused with -ENOSPC, untouched, while the file system has less than the reserve left (128 MiB, or
+            a sixteenth of a small file system): so RocksDB's own work in the background does not run into
+            the wall, and reads go on as ever.  When space is back the next write works.
+   Recovery After a write or sync that failed in the operating system RocksDB refuses all further writes until it is
+            opened again.  store_recover does that, on the caller's thread, once a test file shows that the
+            disk takes data again.  Reads work before and after it (if the re-open fails, from a read-only
+            copy).  Everything that can be read after a successful one is durable, for opening replays the
+            log into synced files; batches whose callback said false may or may not be among it, so the
+            caller must look: store_epoch has then changed.
+   Log      The write-ahead log is replayed as RocksDB's "tolerate corrupted tail records": what a crash left half written at
+            its end is dropped, and a record damaged anywhere else refuses the start.  (The default mode would
+            silently forget everything after the damage, receipts included.) */
 #ifndef VIGIL_STORE_STORE_H
 #define VIGIL_STORE_STORE_H
 
@@ -18,12 +30,13 @@ enum store_cf {
 	STORE_META,               /* name -> value */
 	STORE_USERS,              /* user id -> record */
 	STORE_APPOINTMENTS,       /* locator || user -> record (large values in blob files) */
-	STORE_BY_USER,            /* user || locator -> empty */
+	STORE_BY_USER,            /* user || locator -> a few bytes: what can be known of the row without its blob */
 	STORE_TRACKERS,           /* locator || user -> record */
 	STORE_BY_PENALTY,         /* penalty txid || locator || user -> empty */
 	STORE_EXPIRY,             /* height (BE) || user -> empty */
-	STORE_HEADERS,            /* height (BE) -> header, hash */
-	STORE_UNDO,               /* height (BE) || seq -> what a disconnect takes back */
+	STORE_HEADERS,            /* height (BE) -> header, hash, work */
+	STORE_UNDO,               /* height (BE) || kind || locator || user -> what a disconnect takes back */
+	STORE_CONFIRMED,          /* height of the penalty (BE) || locator || user -> empty */
 	STORE_CF_CNT
 };
 
@@ -37,7 +50,8 @@ struct slice {
 	size_t sz;
 };
 
-/* Opens or creates.  0, or -errno (-EPROTO: written by a newer version; -EBUSY: locked by another process); *why
+/* Opens or creates.  0, or -errno (-EPROTO: written by a newer version; -EBUSY: locked by another process;
+   -ENOSPC: the disk is full); *why
    gets one actionable sentence, valid until the next call. */
 int store_open(struct store **out, const char *dir, const char **why);
 /* Waits for the running sync; done callbacks still owed are called with ok = false unless synced. */
@@ -57,8 +71,10 @@ int store_write(struct store *s, struct store_batch *b, void (*done)(void *arg, 
 int store_get(struct store *s, enum store_cf cf, struct slice key, struct slice *value);
 bool store_has(struct store *s, enum store_cf cf, struct slice key);
 
-/* Walks keys >= from that start with prefix, ascending (or from the end of the prefix downwards with reverse),
-   until cb returns false.  want_values = false gives empty values and reads keys only.  0 or -EIO. */
+/* Walks keys >= from that start with prefix, ascending (or with reverse downwards from `from`, inclusive, or from the
+   end of the prefix if it is empty), until cb returns false.  want_values = false gives empty values; use it on
+   column families with small values, because RocksDB reads the blob file of a large one all the same.  cb may
+   read and write the store, and sees it as it was when the walk began.  0 or -EIO. */
 int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from, bool reverse,
                bool want_values, bool (*cb)(void *arg, struct slice key, struct slice value), void *arg);
 
@@ -66,11 +82,19 @@ int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct sl
 int store_event_fd(const struct store *s);
 /* Calls the done callbacks of batches whose sync has finished. */
 void store_poll(struct store *s);
-/* False while the last write or sync failed; store_write tries anyway. */
+/* False while the last write or sync failed. */
 bool store_ok(const struct store *s);
+/* Brings a store back that has failed in the operating system (see Recovery); does nothing otherwise.  Attempts that
+   fail are spaced by 100 ms doubling to 5 s: calls in between return at once.  Not from a store_scan callback.
+   First calls the owed done callbacks with false.  True: nothing is wrong (any more). */
+bool store_recover(struct store *s);
+/* Changes when store_recover has opened the database again. */
+uint64_t store_epoch(const struct store *s);
+/* Bytes that must stay free, instead of the default; 0 turns the check off. */
+void store_reserve_set(struct store *s, uint64_t bytes);
 
 struct store_stats {
-	uint64_t batches, syncs, failures;
+	uint64_t batches, syncs, failures, recoveries;
 };
 void store_stats_get(const struct store *s, struct store_stats *out);
 

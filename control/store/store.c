@@ -1,0 +1,573 @@
+#include "store/store_priv.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log/log.h"
+
+#define RESERVE_MAX     (128u << 20)
+#define RECOVER_MIN_NS  100000000ull
+#define RECOVER_MAX_NS  5000000000ull
+#define PENDING_MIN_CNT 64u
+
+/* A batch whose sync is owed to somebody. */
+struct pending {
+	uint64_t seq;
+	void (*done)(void *arg, bool ok);
+	void *arg;
+};
+
+struct store {
+	struct db db;
+	rocksdb_pinnableslice_t *pin; /* what the last store_get gave */
+	uint64_t reserve;
+	unsigned fault_write, fault_sync;
+	uint64_t epoch, recover_at_ns, recover_wait_ns;
+	struct store_stats stats;
+	bool write_failed;
+
+	/* Owed callbacks, a ring in order of seq.  Caller's thread only. */
+	struct pending *ring;
+	size_t ring_cap, ring_head, ring_cnt;
+
+	int event_fd;
+	pthread_t thread;
+	/* Under the lock: batches written, batches synced, and whether RocksDB must be opened again.  The sync thread
+	   never enters RocksDB once `broken` is set: its log writer asserts when it is used after an error. */
+	pthread_mutex_t lock;
+	pthread_cond_t wake, idle;
+	uint64_t written, synced;
+	bool broken, syncing, stop, thread_runs;
+};
+
+struct store_batch {
+	struct store *s;
+	rocksdb_writebatch_t *wb;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* --- syncs ---------------------------------------------------------------------------------------------------- */
+
+static void signal_caller(struct store *s)
+{
+	uint64_t one = 1;
+	ssize_t n;
+
+	do {
+		n = write(s->event_fd, &one, sizeof(one));
+	} while (n < 0 && errno == EINTR);
+}
+
+/* With the lock held on entry and exit. */
+static void sync_once(struct store *s)
+{
+	uint64_t target = s->written;
+	bool fault = s->fault_sync > 0 && --s->fault_sync == 0;
+	char *err = NULL;
+
+	s->syncing = true;
+	pthread_mutex_unlock(&s->lock);
+	if (!fault)
+		rocksdb_flush_wal(s->db.db, 1, &err);
+	pthread_mutex_lock(&s->lock);
+	s->syncing = false;
+	s->stats.syncs++;
+	if (fault || err != NULL) {
+		s->stats.failures++;
+		s->broken = true;
+		if (err != NULL)
+			db_error("store_sync_failed", err);
+	} else {
+		s->synced = target;
+	}
+	pthread_cond_broadcast(&s->idle);
+	signal_caller(s);
+}
+
+static void *sync_main(void *arg)
+{
+	struct store *s = arg;
+
+	pthread_mutex_lock(&s->lock);
+	for (;;) {
+		if (!s->broken && s->written > s->synced)
+			sync_once(s);
+		else if (s->stop)
+			break;
+		else
+			pthread_cond_wait(&s->wake, &s->lock);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+static void ring_push(struct store *s, uint64_t seq, void (*done)(void *, bool), void *arg)
+{
+	s->ring[(s->ring_head + s->ring_cnt) % s->ring_cap] = (struct pending){seq, done, arg};
+	s->ring_cnt++;
+}
+
+/* Before a write, so that a callback that is owed can always be kept. */
+static bool ring_room(struct store *s)
+{
+	size_t cap = s->ring_cap == 0 ? PENDING_MIN_CNT : s->ring_cap * 2;
+	struct pending *p;
+
+	if (s->ring_cnt < s->ring_cap)
+		return true;
+	p = malloc(cap * sizeof(*p));
+	if (p == NULL)
+		return false;
+	for (size_t i = 0; i < s->ring_cnt; i++)
+		p[i] = s->ring[(s->ring_head + i) % s->ring_cap];
+	free(s->ring);
+	s->ring = p;
+	s->ring_cap = cap;
+	s->ring_head = 0;
+	return true;
+}
+
+/* Answers everything up to seq. */
+static void answer(struct store *s, uint64_t seq, bool ok)
+{
+	while (s->ring_cnt > 0 && s->ring[s->ring_head].seq <= seq) {
+		struct pending p = s->ring[s->ring_head];
+
+		s->ring_head = (s->ring_head + 1) % s->ring_cap;
+		s->ring_cnt--;
+		p.done(p.arg, ok);
+	}
+}
+
+void store_poll(struct store *s)
+{
+	uint64_t n, synced, written;
+	bool broken;
+
+	if (read(s->event_fd, &n, sizeof(n)) < 0 && errno != EAGAIN && errno != EINTR)
+		log_error("store_event", "Cannot read the store's event descriptor");
+	pthread_mutex_lock(&s->lock);
+	synced = s->synced;
+	written = s->written;
+	broken = s->broken && !s->syncing;
+	pthread_mutex_unlock(&s->lock);
+	answer(s, synced, true);
+	if (broken)
+		answer(s, written, false);
+}
+
+/* --- open, close, recover ----------------------------------------------------------------------------------- */
+
+static int check_format(struct store *s)
+{
+	static const struct slice key = {(const uint8_t *)"format", 6};
+	const uint8_t mine[2] = {1, STORE_FORMAT};
+	char *err = NULL;
+	struct slice v;
+	int rc = store_get(s, STORE_META, key, &v);
+
+	if (rc == -ENOENT) {
+		rocksdb_writeoptions_set_sync(s->db.wo, 1);
+		rocksdb_put_cf(s->db.db, s->db.wo, s->db.cf[STORE_META], (const char *)key.p,
+			       key.sz, (const char *)mine, sizeof(mine), &err);
+		rocksdb_writeoptions_set_sync(s->db.wo, 0);
+		if (err != NULL) {
+			snprintf(s->db.why, sizeof(s->db.why), "store %s cannot be written: %s",
+				 s->db.dir, err);
+			rocksdb_free(err);
+			return -EIO;
+		}
+		return 0;
+	}
+	if (rc < 0) {
+		snprintf(s->db.why, sizeof(s->db.why), "store %s cannot be read", s->db.dir);
+		return rc;
+	}
+	if (v.sz != sizeof(mine) || v.p[0] != mine[0] || v.p[1] > STORE_FORMAT) {
+		snprintf(
+			s->db.why, sizeof(s->db.why),
+			"store %s has format %u, and this vigild knows up to %u: it was written by "
+			"a newer version",
+			s->db.dir, v.sz == sizeof(mine) ? v.p[1] : 0, STORE_FORMAT);
+		return -EPROTO;
+	}
+	return 0;
+}
+
+static void set_reserve(struct store *s)
+{
+	uint64_t free_sz, total_sz;
+
+	s->reserve = RESERVE_MAX;
+	if (db_space(&s->db, &free_sz, &total_sz) && total_sz / 16 < RESERVE_MAX)
+		s->reserve = total_sz / 16;
+}
+
+static int start(struct store *s, const char *dir)
+{
+	int rc = db_init(&s->db, dir);
+
+	if (rc == 0)
+		rc = db_open(&s->db, false);
+	if (rc == 0)
+		rc = check_format(s);
+	if (rc < 0)
+		return rc;
+	set_reserve(s);
+	s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (s->event_fd < 0 || !ring_room(s) ||
+	    pthread_create(&s->thread, NULL, sync_main, s) != 0) {
+		snprintf(s->db.why, sizeof(s->db.why), "store: out of descriptors or threads");
+		return -EAGAIN;
+	}
+	s->thread_runs = true;
+	return 0;
+}
+
+static void unpin(struct store *s)
+{
+	if (s->pin != NULL)
+		rocksdb_pinnableslice_destroy(s->pin);
+	s->pin = NULL;
+}
+
+int store_open(struct store **out, const char *dir, const char **why)
+{
+	static char text[STORE_WHY_SZ];
+	struct store *s = calloc(1, sizeof(*s));
+	int rc;
+
+	*why = "store: out of memory";
+	if (s == NULL)
+		return -ENOMEM;
+	s->event_fd = -1;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->wake, NULL);
+	pthread_cond_init(&s->idle, NULL);
+	rc = start(s, dir);
+	if (rc < 0) {
+		snprintf(text, sizeof(text), "%s", s->db.why);
+		*why = text;
+		store_close(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+void store_close(struct store *s)
+{
+	if (s->thread_runs) {
+		pthread_mutex_lock(&s->lock);
+		s->stop = true;
+		pthread_cond_signal(&s->wake);
+		pthread_mutex_unlock(&s->lock);
+		pthread_join(s->thread, NULL);
+		answer(s, s->synced, true);
+		answer(s, UINT64_MAX, false);
+	}
+	unpin(s);
+	db_close(&s->db);
+	db_release(&s->db);
+	if (s->event_fd >= 0)
+		close(s->event_fd);
+	pthread_cond_destroy(&s->wake);
+	pthread_cond_destroy(&s->idle);
+	pthread_mutex_destroy(&s->lock);
+	free(s->ring);
+	free(s);
+}
+
+/* The sync thread is out of RocksDB and stays out: `broken` is set. */
+static bool open_again(struct store *s)
+{
+	int rc;
+
+	if (!db_disk_takes_data(&s->db))
+		return false;
+	unpin(s);
+	db_close(&s->db);
+	rc = db_open(&s->db, false);
+	if (rc < 0) {
+		log_error("store_reopen_failed", "The store cannot be opened again for writing",
+			  log_str("why", s->db.why));
+		if (db_open(&s->db, true) < 0)
+			log_error("store_unreadable", "The store cannot even be read",
+				  log_str("why", s->db.why));
+	}
+	return rc == 0;
+}
+
+bool store_recover(struct store *s)
+{
+	uint64_t now = now_ns();
+	bool broken;
+
+	pthread_mutex_lock(&s->lock);
+	broken = s->broken;
+	while (broken && s->syncing)
+		pthread_cond_wait(&s->idle, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+	if (!broken)
+		return true;
+	if (now < s->recover_at_ns)
+		return false;
+	answer(s, s->synced, true);
+	answer(s, UINT64_MAX, false);
+	if (!open_again(s)) {
+		s->recover_wait_ns = s->recover_wait_ns == 0 ? RECOVER_MIN_NS
+							     : s->recover_wait_ns * 2;
+		if (s->recover_wait_ns > RECOVER_MAX_NS)
+			s->recover_wait_ns = RECOVER_MAX_NS;
+		s->recover_at_ns = now_ns() + s->recover_wait_ns;
+		return false;
+	}
+	s->recover_wait_ns = 0;
+	s->epoch++;
+	s->stats.recoveries++;
+	s->write_failed = false;
+	pthread_mutex_lock(&s->lock);
+	s->synced = s->written;
+	s->broken = false;
+	pthread_mutex_unlock(&s->lock);
+	log_warn("store_recovered", "The store was opened again after an error");
+	return true;
+}
+
+/* --- writes --------------------------------------------------------------------------------------------------- */
+
+struct store_batch *store_batch_new(struct store *s)
+{
+	struct store_batch *b = malloc(sizeof(*b));
+
+	if (b == NULL)
+		abort();
+	b->s = s;
+	b->wb = rocksdb_writebatch_create();
+	return b;
+}
+
+void store_batch_free(struct store_batch *b)
+{
+	rocksdb_writebatch_destroy(b->wb);
+	free(b);
+}
+
+void store_put(struct store_batch *b, enum store_cf cf, struct slice key, struct slice value)
+{
+	rocksdb_writebatch_put_cf(b->wb, b->s->db.cf[cf], (const char *)key.p, key.sz,
+				  (const char *)value.p, value.sz);
+}
+
+void store_del(struct store_batch *b, enum store_cf cf, struct slice key)
+{
+	rocksdb_writebatch_delete_cf(b->wb, b->s->db.cf[cf], (const char *)key.p, key.sz);
+}
+
+static bool space_left(const struct store *s)
+{
+	uint64_t free_sz, total_sz;
+
+	return s->reserve == 0 || !db_space(&s->db, &free_sz, &total_sz) || free_sz >= s->reserve;
+}
+
+static int write_batch(struct store *s, struct store_batch *b)
+{
+	char *err = NULL;
+	bool broken;
+
+	pthread_mutex_lock(&s->lock);
+	broken = s->broken;
+	pthread_mutex_unlock(&s->lock);
+	if (broken)
+		return -EIO;
+	if (s->fault_write > 0 && --s->fault_write == 0)
+		return -ENOSPC;
+	if (!space_left(s))
+		return -ENOSPC;
+	if (!ring_room(s))
+		return -ENOMEM;
+	rocksdb_write(s->db.db, s->db.wo, b->wb, &err);
+	if (err == NULL)
+		return 0;
+	pthread_mutex_lock(&s->lock);
+	s->broken = true;
+	pthread_mutex_unlock(&s->lock);
+	return db_error("store_write_failed", err);
+}
+
+int store_write(struct store *s, struct store_batch *b, void (*done)(void *arg, bool ok), void *arg)
+{
+	int rc = write_batch(s, b);
+
+	rocksdb_writebatch_clear(b->wb);
+	if ((rc < 0) != s->write_failed && rc == -ENOSPC)
+		log_error("store_full", "No space left for the store: writes are refused",
+			  log_str("dir", s->db.dir), log_u64("reserve", s->reserve));
+	s->write_failed = rc < 0;
+	pthread_mutex_lock(&s->lock);
+	if (rc < 0) {
+		s->stats.failures++;
+	} else {
+		s->stats.batches++;
+		s->written++;
+		if (done != NULL)
+			ring_push(s, s->written, done, arg);
+		pthread_cond_signal(&s->wake);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+/* --- reads ---------------------------------------------------------------------------------------------------- */
+
+int store_get(struct store *s, enum store_cf cf, struct slice key, struct slice *value)
+{
+	char *err = NULL;
+
+	unpin(s);
+	if (s->db.db == NULL)
+		return -EIO;
+	s->pin = rocksdb_get_pinned_cf(s->db.db, s->db.ro, s->db.cf[cf], (const char *)key.p,
+				       key.sz, &err);
+	if (err != NULL) {
+		s->pin = NULL;
+		return db_error("store_read_failed", err);
+	}
+	if (s->pin == NULL)
+		return -ENOENT;
+	value->p = (const uint8_t *)rocksdb_pinnableslice_value(s->pin, &value->sz);
+	return 0;
+}
+
+bool store_has(struct store *s, enum store_cf cf, struct slice key)
+{
+	struct slice v;
+
+	return store_get(s, cf, key, &v) == 0;
+}
+
+static bool starts_with(struct slice key, struct slice prefix)
+{
+	return key.sz >= prefix.sz && (prefix.sz == 0 || memcmp(key.p, prefix.p, prefix.sz) == 0);
+}
+
+static void seek(rocksdb_iterator_t *it, struct slice prefix, struct slice from, bool reverse)
+{
+	struct slice start = from.sz > 0 ? from : prefix;
+	uint8_t end[128];
+	size_t n;
+
+	if (!reverse) {
+		rocksdb_iter_seek(it, (const char *)start.p, start.sz);
+		return;
+	}
+	if (from.sz > 0) {
+		rocksdb_iter_seek_for_prev(it, (const char *)from.p, from.sz);
+		return;
+	}
+	/* The end of the prefix: its successor of the same length, exclusive; without one, the end of all keys. */
+	n = prefix.sz < sizeof(end) ? prefix.sz : sizeof(end);
+	if (n > 0)
+		memcpy(end, prefix.p, n);
+	while (n > 0 && end[n - 1] == 0xff)
+		n--;
+	if (n == 0) {
+		rocksdb_iter_seek_to_last(it);
+		return;
+	}
+	end[n - 1]++;
+	rocksdb_iter_seek(it, (const char *)end, n);
+	if (rocksdb_iter_valid(it))
+		rocksdb_iter_prev(it);
+	else
+		rocksdb_iter_seek_to_last(it);
+}
+
+int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from,
+	       bool reverse, bool want_values,
+	       bool (*cb)(void *arg, struct slice key, struct slice value), void *arg)
+{
+	rocksdb_iterator_t *it;
+	char *err = NULL;
+
+	if (s->db.db == NULL)
+		return -EIO;
+	it = rocksdb_create_iterator_cf(s->db.db, s->db.ro, s->db.cf[cf]);
+	for (seek(it, prefix, from, reverse); rocksdb_iter_valid(it);) {
+		struct slice key, value = {NULL, 0};
+
+		key.p = (const uint8_t *)rocksdb_iter_key(it, &key.sz);
+		if (!starts_with(key, prefix))
+			break;
+		if (want_values)
+			value.p = (const uint8_t *)rocksdb_iter_value(it, &value.sz);
+		if (!cb(arg, key, value))
+			break;
+		if (reverse)
+			rocksdb_iter_prev(it);
+		else
+			rocksdb_iter_next(it);
+	}
+	rocksdb_iter_get_error(it, &err);
+	rocksdb_iter_destroy(it);
+	return err == NULL ? 0 : db_error("store_read_failed", err);
+}
+
+/* --- the rest ------------------------------------------------------------------------------------------------- */
+
+int store_event_fd(const struct store *s)
+{
+	return s->event_fd;
+}
+
+bool store_ok(const struct store *s)
+{
+	struct store *m = (struct store *)(uintptr_t)s;
+	bool ok;
+
+	pthread_mutex_lock(&m->lock);
+	ok = !s->broken && !s->write_failed;
+	pthread_mutex_unlock(&m->lock);
+	return ok;
+}
+
+uint64_t store_epoch(const struct store *s)
+{
+	return s->epoch;
+}
+
+void store_reserve_set(struct store *s, uint64_t bytes)
+{
+	s->reserve = bytes;
+}
+
+void store_stats_get(const struct store *s, struct store_stats *out)
+{
+	struct store *m = (struct store *)(uintptr_t)s;
+
+	pthread_mutex_lock(&m->lock);
+	*out = s->stats;
+	pthread_mutex_unlock(&m->lock);
+}
+
+void store_fault_arm(struct store *s, unsigned nth_write, unsigned nth_sync)
+{
+	pthread_mutex_lock(&s->lock);
+	s->fault_write = nth_write;
+	s->fault_sync = nth_sync;
+	pthread_mutex_unlock(&s->lock);
+}
