@@ -4,7 +4,7 @@
    Framed   magic | u32 length | block, again and again: what Bitcoin Core writes (blk*.dat), and what our
             synthetic chains are kept in.  The magic is that of any network.  Where 8 bytes of xor.dat lie
             beside the file and the file does not make sense without them, it is read through that key.
-            A zero tail ends the file.  Garbage between records is skipped byte by byte and counted.
+            Zeros at the end are a tail that was not written yet.  Garbage between records is skipped byte by byte and counted.
 
    A record is handed out when its header has the proof of work it claims and its frame is sound: the next
    record or the end of the file follows, or else its own bytes parse as a block.  Nothing more is checked
