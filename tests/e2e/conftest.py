@@ -15,8 +15,18 @@ sys.path.insert(0, str(HERE))
 
 from lab import netns, secp  # noqa: E402
 from lab.node import Node  # noqa: E402
-from lab.programs import NODE_IP, SLOW, AfPacket, Tower, path_of, wait_until  # noqa: E402
-from lab.teos import CURRENT, Client, Refused  # noqa: E402
+from lab.programs import (  # noqa: E402
+    NODE_IP,
+    SLOW,
+    AfPacket,
+    Memif,
+    Replay,
+    Tower,
+    path_of,
+    synthesize,
+    wait_until,
+)
+from lab.teos import CURRENT, LEGACY, Client, Refused, locator, seal  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +124,80 @@ def registered(client):
         if refusal.status == 503:
             return None
         raise
+
+
+class MemifLab:
+    """vigil-replay as the node, joined to a tower by memif: needs no rights and no device."""
+
+    def __init__(self, folder, rng):
+        self.folder, self.rng = folder, rng
+        self.replay = None
+        self.network = "regtest"
+        self.user = None
+        self.tower = Tower(folder, Memif(folder))
+        self.clients = {}
+        self.chain = None
+        self.planted = []
+
+    def synth(self, *options):
+        self.chain, self.planted = synthesize(self.folder, *options)
+
+    def serve(self, *options):
+        self.replay = Replay(
+            self.folder, self.tower.device, self.chain, *options, network=self.network, user=self.user
+        )
+        return self.replay
+
+    def start(self):
+        self.tower.network = self.tower.settings["tower"]["network"] = self.network
+        self.tower.user = self.user
+        self.tower.start()
+        for generation in (CURRENT, LEGACY):
+            client = Client(
+                "127.0.0.1", self.tower.port, self.rng.randrange(1, secp.N), generation
+            )
+            client.timeout *= SLOW
+            wait_until(lambda c=client: registered(c), "the tower to take registrations")
+            self.clients[generation] = client
+
+    def add_planted(self, planted=None):
+        """Appointments for planted breaches, by the two generations of client in turn."""
+        for i, breach in enumerate(self.planted if planted is None else planted):
+            generation = (CURRENT, LEGACY)[i % 2]
+            txid = bytes.fromhex(breach["dispute_txid"])[::-1]
+            loc = locator(txid, generation)
+            assert loc.hex() == breach[f"locator_{generation}"]
+            self.clients[generation].add(
+                loc, seal(bytes.fromhex(breach["penalty_hex"]), txid, generation)
+            )
+
+    def penalised(self, planted=None, timeout=60):
+        """Waits until exactly these were pushed to the node."""
+        expected = {b["penalty_txid"] for b in (self.planted if planted is None else planted)}
+        wait_until(
+            lambda: self.replay.penalties() >= expected,
+            f"{len(expected)} penalties",
+            timeout,
+        )
+        assert self.replay.penalties() == expected
+        assert self.replay.events("bad_tx") == []
+        assert {row["penalty_txid"] for row in self.tower.trackers()} == expected
+
+    def programs(self):
+        return [p for p in (self.tower.control, self.tower.dataplane, self.replay) if p is not None]
+
+
+@pytest.fixture
+def memif(programs, folder, rng):
+    made = MemifLab(folder, rng)
+    try:
+        yield made
+        for program in made.programs():
+            program.terminate()
+    finally:
+        for program in made.programs():
+            program.kill()
+            print(f"--- {program.name}\n{program.output()[-6000:]}")
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def wait_until(predicate, what, timeout=30):
 class Program:
     """A running program.  Its output is in one file; it is never left behind."""
 
-    def __init__(self, name, argv, folder, namespace=None, env=None):
+    def __init__(self, name, argv, folder, namespace=None, user=None):
         self.name, self.argv = name, argv
         self.log_path = folder / f"{name}.log"
         log = open(self.log_path, "ab")
@@ -58,7 +58,8 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder), **(env or {})},
+                env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)},
+                **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
             )
 
         self._from = log.tell() if log.seekable() else 0
@@ -183,6 +184,65 @@ class Memif:
         pass
 
 
+class Replay(Program):
+    """vigil-replay serve: the node at the other end of a memif."""
+
+    def __init__(self, folder, device, chain, *options, network="regtest", user=None):
+        self.report = folder / "replay.jsonl"
+        self.started = self.report.stat().st_size if self.report.exists() else 0
+        files = [chain] if isinstance(chain, (str, os.PathLike)) else chain
+        super().__init__(
+            "replay",
+            [
+                path_of("vigil-replay"), "serve", *eal_options(), *device.eal("server"),
+                "--",
+                "--address", f"{NODE_IP}/{PREFIX}", "--port", "18444", "--network", network,
+                *(word for file in files for word in ("--chain", str(file))),
+                "--report", str(self.report), *options,
+            ],
+            folder,
+            user=user,
+        )  # fmt: skip
+
+    def events(self, kind=None):
+        """Of every run of the node in this folder; a line being written is left out."""
+        if not self.report.exists():
+            return []
+        lines = self.report.read_text().split("\n")[:-1]
+        events = [json.loads(line) for line in lines]
+        return [e for e in events if kind is None or e["event"] == kind]
+
+    def penalties(self):
+        """txids of what was pushed to the node, as printed."""
+        return {e["txid"] for e in self.events("tx")}
+
+    def go(self):
+        """Begin (or, after --hold-at, go on) announcing."""
+        self.process.send_signal(signal.SIGUSR1)
+
+
+def synthesize(folder, *options):
+    """(block file, planted breaches) of vigil-replay synth."""
+    done = subprocess.run(
+        [path_of("vigil-replay"), "synth", "--out", str(folder), *options],
+        capture_output=True,
+        text=True,
+        timeout=120 * SLOW,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "chain.dat", json.loads((folder / "breaches.json").read_text())
+
+
+def eal_options(lcores=None, memory_mb=256):
+    """No PCI, no huge pages, no files shared with anybody, a prefix of its own."""
+    return [
+        "--lcores", lcores or "0@(0-%d)" % (os.cpu_count() - 1),
+        "--no-pci", "--no-huge", "-m", str(memory_mb), "--no-telemetry", "--no-shconf",
+        f"--file-prefix=vigil-e2e-{os.getpid()}-{next(_serial)}",
+    ]  # fmt: skip
+
+
 class Tap:
     """A tap device whose other end is the kernel of a namespace."""
 
@@ -302,8 +362,9 @@ class Tower:
         self.folder, self.device, self.network = pathlib.Path(folder), device, network
         self.dataplane = self.control = None
         self.dataplane_options = []
-        self.lcores = "0@(0-%d)" % (os.cpu_count() - 1)
+        self.lcores = None  # one, floating over all processors
         self.memory_mb = 256
+        self.user = None  # the test's own
         self.settings = {
             "tower": {"network": network, "data-dir": str(self.folder / "data")},
             "api": {"port": "0"},
@@ -320,11 +381,9 @@ class Tower:
         return self
 
     def dataplane_argv(self):
-        prefix = f"vigil-e2e-{os.getpid()}-{next(_serial)}"
         return [
-            path_of("vigil-dataplane"),
-            "--lcores", self.lcores, "--no-pci", "--no-huge", "-m", str(self.memory_mb),
-            "--no-telemetry", "--no-shconf", f"--file-prefix={prefix}", *self.device.eal(),
+            path_of("vigil-dataplane"), *eal_options(self.lcores, self.memory_mb),
+            *self.device.eal(),
             "--",
             "--network", self.network,
             "--link", self.settings["link"]["socket"],
@@ -335,7 +394,7 @@ class Tower:
 
     def start_dataplane(self):
         self.dataplane = Program(
-            "dataplane", self.dataplane_argv(), self.folder, self.device.namespace
+            "dataplane", self.dataplane_argv(), self.folder, self.device.namespace, self.user
         )
         self.device.ready()
 
@@ -346,11 +405,14 @@ class Tower:
             for section, keys in self.settings.items():
                 f.write(f"[{section}]\n")
                 f.writelines(f"{key}={value}\n" for key, value in keys.items())
+        if self.user is not None:
+            os.chown(path, self.user, self.user)
         return path
 
     def start_control(self, wait=True):
         config = self.write_config()
-        self.control = Program("vigild", [path_of("vigild"), "--config", str(config)], self.folder)
+        argv = [path_of("vigild"), "--config", str(config)]
+        self.control = Program("vigild", argv, self.folder, user=self.user)
         if wait:
             self.wait_api()
 
