@@ -1,0 +1,104 @@
+/* block.c - the block parser and the txid kernels must agree with the slow reference about every input: whether
+   it is a block, where its transactions lie, and what their txids are. */
+#include <stdlib.h>
+
+#include "btc/block.h"
+#include "ref_block.h"
+#include "txid/txid.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz);
+
+/* Not assert(): this must stop a release build, too. */
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+/* sz bytes of its own, so that the sanitizer sees a read past the end. */
+static uint8_t *exact_copy(const uint8_t *data, size_t sz)
+{
+	uint8_t *p = malloc(sz != 0 ? sz : 1);
+
+	must(p != NULL);
+	if (sz != 0)
+		memcpy(p, data, sz);
+	return p;
+}
+
+static bool ignore_input(void *arg, const struct outpoint *prev, uint32_t sequence)
+{
+	(void)prev;
+	(void)sequence;
+	(*(uint64_t *)arg)++;
+	return true;
+}
+
+static void tx_agrees(const uint8_t *p, const struct tx_view *t, const struct hash256 *txid,
+		      const struct ref_tx *want)
+{
+	uint64_t in_cnt = 0;
+
+	must(t->off == want->off && t->sz == want->sz);
+	must(tx_view_stripped_sz(t) == want->stripped_sz);
+	must(t->in_cnt == want->in_cnt && t->out_cnt == want->out_cnt);
+	must(hash256_eq(txid, &want->txid));
+	tx_each_input(p, t, ignore_input, &in_cnt);
+	must(in_cnt == t->in_cnt);
+}
+
+static void check_block(const uint8_t *p, size_t sz)
+{
+	static struct ref_block want;
+	static struct tx_view tx[BLOCK_TX_MAX];
+	static struct hash256 txid[BLOCK_TX_MAX];
+	size_t kernel_cnt;
+	const struct txid_kernel *const *kernels = txid_kernels(&kernel_cnt);
+	struct block_view bv;
+	bool ok = block_parse(p, sz, &bv, tx) == PARSE_OK;
+
+	must(ok == ref_block_ok(p, sz, &want));
+	if (!ok)
+		return;
+	must(bv.tx_cnt == want.tx_cnt && bv.total_sz == sz);
+	must(bv.stripped_sz == want.stripped_sz && bv.weight == want.weight);
+	for (size_t k = 0; k < kernel_cnt; k++) {
+		if ((kernels[k]->need & ~cpu_features()) != 0)
+			continue;
+		kernels[k]->hash(p, tx, txid, bv.tx_cnt);
+		for (size_t i = 0; i < bv.tx_cnt; i++)
+			tx_agrees(p, &tx[i], &txid[i], &want.tx[i]);
+	}
+	block_bip34_height(p, &tx[0]);
+}
+
+/* The same bytes as a transaction outside a block: what a penalty is. */
+static void check_tx(const uint8_t *p, size_t sz)
+{
+	struct ref_tx want;
+	struct tx_view t;
+	struct hash256 txid;
+	size_t used = 0, kernel_cnt;
+	bool ok = tx_parse(p, sz, true, &t, &used) == PARSE_OK;
+	bool whole = ref_tx_ok(p, sz, &want);
+
+	must(ok == whole);
+	must((tx_parse(p, sz, false, &t, &used) == PARSE_OK) ==
+	     (whole && want.in_cnt != 0 && want.out_cnt != 0));
+	if (!ok)
+		return;
+	must(tx_parse(p, sz, true, &t, &used) == PARSE_OK && used == want.sz);
+	txid_kernels(&kernel_cnt)[0]->hash(p, &t, &txid, 1);
+	tx_agrees(p, &t, &txid, &want);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t sz)
+{
+	uint8_t *p = exact_copy(data, sz);
+
+	check_block(p, sz);
+	if (sz <= BLOCK_SZ_MAX)
+		check_tx(p, sz);
+	free(p);
+	return 0;
+}
