@@ -24,6 +24,7 @@ struct node {
 	uint32_t real_bits;
 	uint32_t side_pos; /* place in side[], HEADERS_NONE on the best chain */
 	uint32_t flags;
+	uint32_t ref_cnt;
 };
 static_assert(sizeof(struct node) <= 144, "a million headers are to fit into 150 MB");
 
@@ -48,7 +49,6 @@ struct headers {
 
 	uint32_t *side;
 	uint32_t side_cnt, side_cap;
-	uint32_t pin[HEADERS_PIN_CNT];
 
 	struct hash256 batch[HEADERS_BATCH_MAX]; /* hashes of the batch being added */
 };
@@ -305,9 +305,9 @@ static void side_prune(struct headers *h)
 	for (uint32_t i = 0; i < h->side_cnt; i++)
 		rank[i] = (struct side_rank){at(h, h->side[i])->work, h->side[i]};
 	qsort(rank, h->side_cnt, sizeof(*rank), most_work_first);
-	for (unsigned i = 0; i < HEADERS_PIN_CNT; i++)
-		if (h->pin[i] != HEADERS_NONE)
-			kept += keep_branch(h, h->pin[i]);
+	for (uint32_t i = 0; i < h->side_cnt; i++)
+		if (at(h, h->side[i])->ref_cnt > 0)
+			kept += keep_branch(h, h->side[i]);
 	for (uint32_t i = 0; i < h->side_cnt && kept < HEADERS_SIDE_MAX / 2; i++)
 		kept += keep_branch(h, rank[i].idx);
 	free(rank);
@@ -418,6 +418,7 @@ static void node_fill(struct node *n, const struct hash256 *hash, const struct h
 	n->bits = f->bits;
 	n->nonce = f->nonce;
 	n->flags = KNOWN;
+	n->ref_cnt = 0;
 }
 
 static enum headers_verdict add_one(struct headers *h, uint32_t parent, const struct hash256 *hash,
@@ -590,7 +591,6 @@ struct headers *headers_new(const struct network *n, const struct headers_root *
 	h->free_head = HEADERS_NONE;
 	h->chunk_cap = h->node_max / CHUNK_CNT + 1;
 	h->chunk = calloc(h->chunk_cap, sizeof(struct node *));
-	memset(h->pin, 0xff, sizeof(h->pin));
 	if (h->chunk == NULL || !index_resize(h, 10) || (idx = node_get(h)) == HEADERS_NONE) {
 		headers_free(h);
 		return NULL;
@@ -626,10 +626,15 @@ void headers_free(struct headers *h)
 	free(h);
 }
 
-void headers_pin(struct headers *h, unsigned slot, uint32_t idx)
+void headers_ref(struct headers *h, uint32_t idx)
 {
-	assert(slot < HEADERS_PIN_CNT);
-	h->pin[slot] = idx;
+	at(h, idx)->ref_cnt++;
+}
+
+void headers_unref(struct headers *h, uint32_t idx)
+{
+	assert(at(h, idx)->ref_cnt > 0);
+	at(h, idx)->ref_cnt--;
 }
 
 uint32_t headers_root_idx(const struct headers *h)

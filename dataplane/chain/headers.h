@@ -12,7 +12,7 @@
             HEADERS_LAG_MAX blocks' worth of work behind the best, and at most about HEADERS_SIDE_MAX headers
             off the best chain, of which the branches with the least work go first.
    Cost     Adding and finding are O(1); by height on the best chain O(1).
-   Handles  A header is named by a uint32_t.  It stays good while the header is on the best chain or pinned
+   Handles  A header is named by a uint32_t.  It stays good while the header is on the best chain or referenced
             (or an ancestor of such); any other may be forgotten by the next headers_add. */
 #ifndef VIGIL_CHAIN_HEADERS_H
 #define VIGIL_CHAIN_HEADERS_H
@@ -26,7 +26,6 @@
 #define HEADERS_LAG_MAX     144u
 #define HEADERS_SIDE_MAX    10000u
 #define HEADERS_MAX_DEFAULT 4000000u
-#define HEADERS_PIN_CNT     4u
 
 enum headers_verdict {
 	HEADERS_OK,
@@ -72,8 +71,9 @@ enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t s
 /* Marks a header (not the root) and all its descendants invalid; best moves to what is left. */
 void headers_mark_invalid(struct headers *h, uint32_t idx);
 
-/* Keeps idx and its ancestors, whatever branch they are on.  HEADERS_NONE unpins the slot. */
-void headers_pin(struct headers *h, unsigned slot, uint32_t idx);
+/* Keeps idx and its ancestors, whatever branch they are on, until as many headers_unref. */
+void headers_ref(struct headers *h, uint32_t idx);
+void headers_unref(struct headers *h, uint32_t idx);
 
 uint32_t headers_root_idx(const struct headers *h);
 uint32_t headers_best(const struct headers *h);

@@ -193,7 +193,7 @@ void p2p_stream_block_to(struct p2p_stream *s, uint8_t *dst)
 		memcpy(dst, s->block_header, HEADER_SZ);
 }
 
-bool p2p_stream_in_block(const struct p2p_stream *s, const uint8_t *dst)
+void p2p_stream_block_forget(struct p2p_stream *s)
 {
-	return s->at == P2P_AT_BLOCK && s->block_dst == dst && dst != NULL;
+	s->block_dst = NULL;
 }

@@ -63,7 +63,7 @@ enum p2p_stream_event p2p_stream_feed(struct p2p_stream *s, const uint8_t *p, si
    caller's; the header is copied to its start at once.  NULL lets the block pass unstored. */
 void p2p_stream_block_to(struct p2p_stream *s, uint8_t *dst);
 
-/* True while a block is being written to dst. */
-bool p2p_stream_in_block(const struct p2p_stream *s, const uint8_t *dst);
+/* The buffer given for the block that is arriving is no longer to be written: the rest passes unstored. */
+void p2p_stream_block_forget(struct p2p_stream *s);
 
 #endif

@@ -11,6 +11,18 @@
             (oldest to newest, ending with the base), then CONNECT and DISCONNECT along the best chain.  All
             disconnects of a reorg come before its first connect.  A reorg is followed when the new branch has
             strictly more work; equal work never switches.
+   Base     Reporting begins once some ready peer's headers are exhausted (others that are connected get three
+            more seconds).  A new session (resume false) begins at the best tip.  A resumed one begins at the last
+            header given, the last durable block D, also when D went stale meanwhile: then F, the last block
+            that D's chain and the best chain have in common, takes D's place for the FILL blocks.  So the
+            events are
+                CHAIN_START (D), FILL F-recent_blocks+1 .. F, DISCONNECT D .. F+1, CONNECT F+1 ..
+            Stale blocks are never fetched: the recent blocks hold nothing for the DISCONNECTs above F, which
+            is then no error, and hold everything below that a late appointment could need.
+            The root's own block and what is below it are never fetched: peers of a trusted root may lack it.
+            An empty regtest chain begins at genesis, height 0, without a FILL.
+   Reorg    DISCONNECTs wait until the first block of the new branch has arrived, so a branch that nobody
+            delivers undoes nothing.
    Verdict  The scan checks what sync cannot (parse, merkle root).  Its verdict comes back by
             sync_block_done for every event with a buffer, in order.  After a bad verdict the caller drops
             every later event of the same epoch (answering BLOCK_CANCELLED for each); sync drops the peer,
@@ -32,10 +44,10 @@ struct block_buf {
 struct block_pool; /* single-threaded get, any-thread put is the pool's business: see scan/pool.h */
 
 enum chain_event_kind {
-	CHAIN_START,      /* where reporting begins: height, hash, work; no buffer.  Once per session, first. */
-	CHAIN_FILL,       /* a block at or below the base: feeds the recent blocks, reports hits as recent */
+	CHAIN_START, /* where reporting begins: height, hash, work; no buffer.  Once per session, first. */
+	CHAIN_FILL, /* a block at or below the base: feeds the recent blocks, reports hits as recent */
 	CHAIN_CONNECT,
-	CHAIN_DISCONNECT  /* no buffer */
+	CHAIN_DISCONNECT /* no buffer */
 };
 
 struct chain_event {
@@ -44,37 +56,45 @@ struct chain_event {
 	uint32_t epoch;
 	struct hash256 hash;
 	uint8_t header[HEADER_SZ];
-	struct u256 work;          /* cumulative */
-	struct block_buf *buf;     /* FILL, CONNECT: now the caller's until sync_block_done */
+	struct u256 work;      /* cumulative */
+	struct block_buf *buf; /* FILL, CONNECT: now the caller's until sync_block_done */
 	uint64_t first_byte_ns, last_byte_ns;
 	uint32_t peer_id;
 };
 
-enum block_verdict { BLOCK_GOOD, BLOCK_BAD_PARSE, BLOCK_BAD_MERKLE, BLOCK_MUTATED, BLOCK_CANCELLED };
+enum block_verdict {
+	BLOCK_GOOD,
+	BLOCK_BAD_PARSE,
+	BLOCK_BAD_MERKLE,
+	BLOCK_MUTATED,
+	BLOCK_CANCELLED
+};
 
 struct sync_config {
 	const struct network *network;
-	uint32_t recent_blocks;    /* how many FILL blocks before the base (fewer near the root) */
+	uint32_t recent_blocks;     /* how many FILL blocks before the base (fewer near the root) */
 	uint32_t inflight_per_peer; /* block requests outstanding per peer (16) */
-	bool stripped;             /* ask for blocks without witness */
-	uint64_t nonce_seed;       /* randomness for nonces and jitter */
-	int64_t (*wall_time)(void *arg); /* seconds since 1970, for the version message and header times */
+	bool stripped;              /* ask for blocks without witness */
+	uint64_t nonce_seed;        /* randomness for nonces and jitter */
+	/* Seconds since 1970, for the version message and header times. */
+	int64_t (*wall_time)(void *arg);
 };
 
 /* What sync needs from outside.  conn is the caller's handle. */
 struct sync_ops {
-	/* Starts a connection; the outcome comes as sync_connected or sync_closed.  NULL: could not be started
-	   (sync backs off). */
+	/* Starts a connection; the outcome comes later as sync_connected, or as sync_closed, which may also be called
+	   from within.  NULL: could not be started (sync backs off). */
 	void *(*dial)(void *arg, uint32_t peer_id, const struct net_addr *to);
 	size_t (*send_room)(void *arg, void *conn);
 	size_t (*send)(void *arg, void *conn, const void *p, size_t sz); /* returns bytes taken */
-	void (*hang_up)(void *arg, void *conn);    /* abort; sync_closed follows or is called at once */
-	struct block_buf *(*buf_get)(void *arg);   /* NULL: none free now */
+	/* Aborts; sync_closed follows or is called from within. */
+	void (*hang_up)(void *arg, void *conn);
+	struct block_buf *(*buf_get)(void *arg); /* NULL: none free now */
 	void (*buf_put)(void *arg, struct block_buf *b);
 	/* Peer or broadcast news for the link. */
 	void (*peer_changed)(void *arg, uint32_t peer_id);
-	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
-	                         uint32_t peer_cnt, uint64_t at_ns);
+	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid,
+				 uint32_t status, uint32_t peer_cnt, uint64_t at_ns);
 };
 
 struct sync;
@@ -83,13 +103,13 @@ struct sync *sync_new(const struct sync_config *cfg, const struct sync_ops *ops,
 void sync_free(struct sync *s);
 
 /* Adds a peer to dial; it is kept and redialled with back-off (0.1 s doubling to 30 s, jitter) for as long as
-   sync lives, while a session is on.  Returns its id, 0 upwards. */
+   sync lives, while a session is on.  Returns its id, 0 upwards; UINT32_MAX beyond 64 peers. */
 uint32_t sync_add_peer(struct sync *s, const struct net_addr *a);
 
 /* Opens a session (link_wire.h, START).  root all zero: genesis.  headers: cnt x 80 bytes after the root,
    verified here.  Returns 0, or -EINVAL when they do not link or lack work. */
 struct sync_start {
-	bool resume;               /* false: begin at the best tip found once headers are in */
+	bool resume; /* false: begin at the best tip found once headers are in */
 	struct hash256 root_hash;
 	uint32_t root_height;
 	struct u256 root_work;
@@ -114,12 +134,13 @@ bool sync_tick(struct sync *s, uint64_t now_ns);
 
 /* The next event to apply, or false.  Do not call while the scan has no room. */
 bool sync_next(struct sync *s, struct chain_event *ev);
-void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v, uint64_t now_ns);
+void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v,
+		     uint64_t now_ns);
 
 /* Pushes a transaction to every ready peer as an unsolicited tx message and keeps it servable for getdata.
    Result by ops.broadcast_result. */
 void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw,
-                    size_t sz, uint64_t now_ns);
+		    size_t sz, uint64_t now_ns);
 
 /* Views for the link and for counters. */
 struct sync_chain_view {
@@ -133,7 +154,7 @@ void sync_chain_view(const struct sync *s, struct sync_chain_view *v);
 
 struct sync_peer_view {
 	struct net_addr addr;
-	const char *state;     /* connecting, handshake, ready, waiting */
+	const char *state; /* connecting, handshake, ready, waiting */
 	char user_agent[64];
 	const char *last_error; /* a counter name below, or a net_close_reason_name, or "" */
 	uint64_t services, bytes_in, bytes_out;
@@ -149,7 +170,7 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
 
 /* Counters, as name/value pairs: cb is called for each.  Every reason for dropping a peer or refusing a header
    or block is one ("peer_drop_magic_total", "peer_drop_unrequested_block_total", ...). */
-void sync_each_counter(const struct sync *s, void (*cb)(void *arg, const char *name, uint64_t value),
-                       void *arg);
+void sync_each_counter(const struct sync *s,
+		       void (*cb)(void *arg, const char *name, uint64_t value), void *arg);
 
 #endif

@@ -1,0 +1,297 @@
+/* broadcast.c - our own transactions: pushed once to every ready peer, kept for a while for those who ask.
+
+   Entries form a queue by sequence number; each peer has its place in it, so a slow peer holds up nobody, and a
+   transaction is stored once for all.  Found by txid through a map of chains. */
+#include <stdlib.h>
+
+#include "link/link_wire.h"
+#include "sync/sync_priv.h"
+
+#define CAP_MIN   1024u
+#define CAP_MAX   65536u
+#define BYTES_MAX (64u << 20)
+#define MAP_CNT   65536u
+#define NO_ENTRY  UINT32_MAX
+
+static struct bcast *at(const struct sync *s, uint64_t seq)
+{
+	return &s->bcast[seq & (s->bcast_cap - 1)];
+}
+
+const struct bcast *broadcast_at(const struct sync *s, uint64_t seq)
+{
+	return at(s, seq);
+}
+
+bool broadcast_init(struct sync *s)
+{
+	s->bcast_cap = CAP_MIN;
+	s->bcast = calloc(CAP_MIN, sizeof(*s->bcast));
+	s->bcast_map = malloc(MAP_CNT * sizeof(*s->bcast_map));
+	if (s->bcast == NULL || s->bcast_map == NULL) {
+		broadcast_free(s);
+		return false;
+	}
+	memset(s->bcast_map, 0xff, MAP_CNT * sizeof(*s->bcast_map));
+	return true;
+}
+
+/* ---- by txid; the map holds places in the ring ---- */
+
+static uint32_t *chain_of(const struct sync *s, const struct hash256 *txid)
+{
+	return &s->bcast_map[(txid->b[0] | (uint32_t)txid->b[1] << 8) & (MAP_CNT - 1)];
+}
+
+/* The newest entry of a transaction, or NO_ENTRY. */
+static uint32_t find(const struct sync *s, const struct hash256 *txid)
+{
+	uint32_t i = *chain_of(s, txid);
+
+	while (i != NO_ENTRY && !hash256_eq(&s->bcast[i].txid, txid))
+		i = s->bcast[i].map_next;
+	return i;
+}
+
+static void map_add(struct sync *s, uint32_t i)
+{
+	uint32_t *c = chain_of(s, &s->bcast[i].txid);
+
+	s->bcast[i].map_next = *c;
+	*c = i;
+}
+
+static void map_del(struct sync *s, uint32_t i)
+{
+	uint32_t *c = chain_of(s, &s->bcast[i].txid);
+
+	while (*c != i)
+		c = &s->bcast[*c].map_next;
+	*c = s->bcast[i].map_next;
+}
+
+static void drop_first(struct sync *s)
+{
+	struct bcast *b = at(s, s->bcast_first);
+
+	map_del(s, (uint32_t)(b - s->bcast));
+	s->bcast_bytes -= b->msg_sz;
+	free(b->msg);
+	s->bcast_first++;
+	if (s->bcast_open < s->bcast_first)
+		s->bcast_open = s->bcast_first;
+}
+
+void broadcast_clear(struct sync *s)
+{
+	while (s->bcast_first < s->bcast_end)
+		drop_first(s);
+}
+
+void broadcast_free(struct sync *s)
+{
+	if (s->bcast != NULL && s->bcast_map != NULL)
+		broadcast_clear(s);
+	free(s->bcast);
+	free(s->bcast_map);
+}
+
+/* ---- results ---- */
+
+static void report(struct sync *s, struct bcast *b)
+{
+	b->reported = true;
+	s->ops.broadcast_result(
+		s->arg, b->cookie, &b->txid, b->pushed != 0 ? LINK_BCAST_SENT : LINK_BCAST_NO_PEER,
+		(uint32_t)__builtin_popcountll(b->pushed), b->pushed != 0 ? b->at_ns : s->now_ns);
+}
+
+static void report_if_done(struct sync *s, struct bcast *b)
+{
+	if (!b->reported &&
+	    (b->waiting == 0 || (b->pushed != 0 && s->now_ns - b->first_ns >= BCAST_REPORT_NS)))
+		report(s, b);
+}
+
+/* ---- coming and going ---- */
+
+/* Makes room by forgetting the oldest that nobody waits for. */
+static bool make_room(struct sync *s, size_t sz)
+{
+	while (s->bcast_first < s->bcast_end &&
+	       (s->bcast_end - s->bcast_first == CAP_MAX || s->bcast_bytes + sz > BYTES_MAX)) {
+		if (at(s, s->bcast_first)->waiting != 0)
+			return false;
+		for (uint32_t i = 0; i < s->peer_cnt; i++)
+			if (s->peer[i]->pushing && s->peer[i]->push_cur == s->bcast_first)
+				return false;
+		drop_first(s);
+	}
+	return s->bcast_bytes + sz <= BYTES_MAX;
+}
+
+/* Twice the ring.  Places change, so the map is built anew. */
+static bool grow(struct sync *s)
+{
+	uint32_t cap = s->bcast_cap;
+	struct bcast *ring;
+
+	if (s->bcast_end - s->bcast_first < cap)
+		return true;
+	ring = calloc(cap * 2, sizeof(*ring));
+	if (ring == NULL)
+		return false;
+	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++)
+		ring[seq & (cap * 2 - 1)] = *at(s, seq);
+	free(s->bcast);
+	s->bcast = ring;
+	s->bcast_cap = cap * 2;
+	memset(s->bcast_map, 0xff, MAP_CNT * sizeof(*s->bcast_map));
+	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++)
+		map_add(s, (uint32_t)(seq & (s->bcast_cap - 1)));
+	return true;
+}
+
+static void refuse(struct sync *s, uint64_t cookie, const struct hash256 *txid)
+{
+	count(s, CNT_tx_refused);
+	s->ops.broadcast_result(s->arg, cookie, txid, LINK_BCAST_NO_PEER, 0, s->now_ns);
+}
+
+void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw,
+		    size_t sz, uint64_t now_ns)
+{
+	uint64_t target = 0;
+	struct bcast *b;
+	uint8_t *msg;
+
+	if (now_ns > s->now_ns)
+		s->now_ns = now_ns;
+	count(s, CNT_tx_broadcasts);
+	for (uint32_t i = 0; s->on && i < s->peer_cnt; i++)
+		if (s->peer[i]->state == PEER_READY)
+			target |= 1ull << i;
+	if (target == 0 || sz == 0 || sz > P2P_PAYLOAD_SZ_MAX || !make_room(s, P2P_HEAD_SZ + sz) ||
+	    !grow(s) || (msg = malloc(P2P_HEAD_SZ + sz)) == NULL) {
+		refuse(s, cookie, txid);
+		return;
+	}
+	memcpy(msg + P2P_HEAD_SZ, raw, sz);
+	b = at(s, s->bcast_end);
+	*b = (struct bcast){.cookie = cookie,
+			    .txid = *txid,
+			    .msg = msg,
+			    .msg_sz = (uint32_t)p2p_seal(msg, s->cfg.network->magic, P2P_TX, sz),
+			    .target = target,
+			    .waiting = target,
+			    .added_ns = s->now_ns};
+	map_add(s, (uint32_t)(b - s->bcast));
+	s->bcast_bytes += b->msg_sz;
+	s->bcast_end++;
+	for (uint32_t i = 0; i < s->peer_cnt; i++)
+		if (target & 1ull << i)
+			peer_flush(s, s->peer[i]);
+}
+
+void broadcast_peer_ready(struct sync *s, struct peer *p)
+{
+	p->push_next = s->bcast_end;
+}
+
+void broadcast_peer_lost(struct sync *s, struct peer *p)
+{
+	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++) {
+		struct bcast *b = at(s, seq);
+
+		if (b->waiting & 1ull << p->id) {
+			b->waiting &= ~(1ull << p->id);
+			report_if_done(s, b);
+		}
+	}
+	p->pushing = false;
+}
+
+/* ---- writing ---- */
+
+bool broadcast_pick(struct sync *s, struct peer *p)
+{
+	while (p->serve_cnt > 0) {
+		p->push_cur = p->serve[0];
+		p->serve_cnt--;
+		memmove(&p->serve[0], &p->serve[1], p->serve_cnt * sizeof(p->serve[0]));
+		if (p->push_cur >= s->bcast_first) {
+			p->pushing = p->push_is_serve = true;
+			return true;
+		}
+	}
+	if (p->push_next < s->bcast_first)
+		p->push_next = s->bcast_first;
+	while (p->push_next < s->bcast_end && !(at(s, p->push_next)->waiting & 1ull << p->id))
+		p->push_next++;
+	if (p->push_next == s->bcast_end)
+		return false;
+	p->push_cur = p->push_next++;
+	p->pushing = true;
+	p->push_is_serve = false;
+	return true;
+}
+
+void broadcast_written(struct sync *s, struct peer *p)
+{
+	struct bcast *b = at(s, p->push_cur);
+
+	count(s, p->push_is_serve ? CNT_tx_served : CNT_tx_pushed);
+	if (p->push_is_serve)
+		return;
+	if (b->pushed == 0)
+		b->first_ns = s->now_ns;
+	b->pushed |= 1ull << p->id;
+	b->waiting &= ~(1ull << p->id);
+	b->at_ns = s->now_ns;
+	report_if_done(s, b);
+}
+
+bool broadcast_serve(struct sync *s, struct peer *p, const struct hash256 *txid)
+{
+	uint32_t i = find(s, txid);
+	uint64_t seq;
+
+	if (i == NO_ENTRY)
+		return false;
+	if (p->serve_cnt == SYNC_SERVE_MAX)
+		return true; /* asked for more at once than it reads; it may ask again */
+	seq = s->bcast_first + ((i - s->bcast_first) & (s->bcast_cap - 1));
+	p->serve[p->serve_cnt++] = seq;
+	return true;
+}
+
+void broadcast_announced(struct sync *s, struct peer *p, const struct hash256 *txid)
+{
+	uint32_t i = find(s, txid);
+
+	if (i == NO_ENTRY || s->bcast[i].announced || (s->bcast[i].target & 1ull << p->id))
+		return;
+	s->bcast[i].announced = true;
+	count(s, CNT_tx_announced);
+	s->ops.broadcast_result(s->arg, s->bcast[i].cookie, txid, LINK_BCAST_ANNOUNCED, 1,
+				s->now_ns);
+}
+
+void broadcast_tick(struct sync *s)
+{
+	for (uint64_t seq = s->bcast_open; seq < s->bcast_end; seq++) {
+		report_if_done(s, at(s, seq));
+		if (seq == s->bcast_open && at(s, seq)->reported)
+			s->bcast_open++;
+	}
+	while (s->bcast_first < s->bcast_end) {
+		const struct bcast *b = at(s, s->bcast_first);
+		bool busy = b->waiting != 0 || s->now_ns - b->added_ns < BCAST_KEEP_NS;
+
+		for (uint32_t i = 0; i < s->peer_cnt; i++)
+			busy |= s->peer[i]->pushing && s->peer[i]->push_cur == s->bcast_first;
+		if (busy)
+			break;
+		drop_first(s);
+	}
+}

@@ -1,0 +1,343 @@
+/* sync_priv.h - what the files of sync share; included only from sync/.
+
+   sync.c       sessions, time, views            download.c   the window of blocks and who is asked for them
+   peers.c      one peer's life and output       events.c     chain events out, verdicts in
+   protocol.c   what a peer says                 broadcast.c  our transactions */
+#ifndef VIGIL_SYNC_SYNC_PRIV_H
+#define VIGIL_SYNC_SYNC_PRIV_H
+
+#include "chain/headers.h"
+#include "p2p/stream.h"
+#include "sync/sync.h"
+
+#define NS_PER_MS 1000000ull
+#define NS_PER_S  1000000000ull
+
+#define SYNC_PEER_MAX     64u /* fits the masks of struct bcast */
+#define SYNC_INFLIGHT_MAX 128u
+#define SYNC_WINDOW_MAX   1024u /* a power of two */
+#define SYNC_OUT_SZ_MAX   (1u << 20)
+#define SYNC_SERVE_MAX    64u
+
+/* Every wait of a peer and its deadline; see deadlines_check.  The state PEER_CLOSING has none: the
+   transport's contract is that sync_closed follows. */
+#define DEADLINE_CONNECT_NS   (30 * NS_PER_S)
+#define DEADLINE_HANDSHAKE_NS (60 * NS_PER_S)  /* version and verack, from the connect on */
+#define DEADLINE_PONG_NS      (90 * NS_PER_S)  /* while no block is owed */
+#define DEADLINE_HEADERS_NS   (120 * NS_PER_S) /* a reply to getheaders */
+#define DEADLINE_BYTE_NS      (30 * NS_PER_S)  /* any byte, while blocks are owed */
+#define DEADLINE_BLOCK_NS     (120 * NS_PER_S) /* the next owed block */
+#define DEADLINE_SEND_NS      (60 * NS_PER_S)  /* the transport takes a byte of ours */
+
+/* Not deadlines but rhythms. */
+#define PERIOD_PING_NS    (30 * NS_PER_S) /* up to twice that, at random */
+#define PERIOD_HEADERS_NS (30 * NS_PER_S) /* the same */
+#define PROBE_NS \
+	(5 * NS_PER_S) /* silence after which a ping asks whether a block was passed over */
+#define HEDGE_NS (10 * NS_PER_S) /* the next block to hand out is also asked of another peer */
+#define BASE_GRACE_NS \
+	(3 * NS_PER_S) /* for other connected peers' headers, before the base is fixed */
+#define BACKOFF_MIN_NS (100 * NS_PER_MS)
+#define BACKOFF_MAX_NS (30 * NS_PER_S)
+#define BACKOFF_FORGIVE_NS \
+	(30 * NS_PER_S) /* a connection that was ready for this long resets the back-off */
+#define TICK_NS         (5 * NS_PER_MS)
+#define BCAST_KEEP_NS   (1200 * NS_PER_S) /* a node may ask for a parent for 20 minutes */
+#define BCAST_REPORT_NS NS_PER_S /* after the first peer has it, do not wait longer for the rest */
+
+#define SYNC_COUNTERS(C)                 \
+	C(peer_connects)                 \
+	C(peer_handshakes)               \
+	C(peer_closed_local)             \
+	C(peer_closed_remote)            \
+	C(peer_closed_reset)             \
+	C(peer_closed_timeout)           \
+	C(peer_closed_nomem)             \
+	C(peer_drop_magic)               \
+	C(peer_drop_command)             \
+	C(peer_drop_length)              \
+	C(peer_drop_checksum)            \
+	C(peer_drop_malformed)           \
+	C(peer_drop_order)               \
+	C(peer_drop_version_old)         \
+	C(peer_drop_no_witness)          \
+	C(peer_drop_self)                \
+	C(peer_drop_connect_timeout)     \
+	C(peer_drop_handshake_timeout)   \
+	C(peer_drop_ping_timeout)        \
+	C(peer_drop_headers_timeout)     \
+	C(peer_drop_headers_unlinked)    \
+	C(peer_drop_headers_not_a_chain) \
+	C(peer_drop_headers_pow)         \
+	C(peer_drop_headers_bits)        \
+	C(peer_drop_headers_time)        \
+	C(peer_drop_headers_invalid)     \
+	C(peer_drop_headers_no_progress) \
+	C(peer_drop_unrequested_block)   \
+	C(peer_drop_stall)               \
+	C(peer_drop_block_deadline)      \
+	C(peer_drop_block_unavailable)   \
+	C(peer_drop_block_parse)         \
+	C(peer_drop_block_merkle)        \
+	C(peer_drop_block_mutated)       \
+	C(peer_drop_send_queue)          \
+	C(peer_drop_send_stall)          \
+	C(headers_added)                 \
+	C(headers_refused_future)        \
+	C(headers_refused_deep_fork)     \
+	C(headers_refused_low_work)      \
+	C(headers_refused_full)          \
+	C(blocks_requested)              \
+	C(blocks_received)               \
+	C(blocks_late)                   \
+	C(blocks_moved)                  \
+	C(blocks_hedged)                 \
+	C(blocks_good)                   \
+	C(blocks_bad)                    \
+	C(blocks_bad_again)              \
+	C(blocks_cancelled)              \
+	C(pool_empty)                    \
+	C(reorgs)                        \
+	C(disconnects)                   \
+	C(messages_skipped)              \
+	C(tx_broadcasts)                 \
+	C(tx_refused)                    \
+	C(tx_pushed)                     \
+	C(tx_served)                     \
+	C(tx_not_found)                  \
+	C(tx_announced)
+
+enum sync_counter {
+#define C(name) CNT_##name,
+	SYNC_COUNTERS(C)
+#undef C
+		CNT_CNT
+};
+extern const char *const sync_counter_name[CNT_CNT]; /* with _total at the end */
+
+enum peer_state {
+	PEER_WAITING,      /* no connection; dialled at dial_at_ns while a session is on */
+	PEER_CONNECTING,   /* dialled; sync_connected or sync_closed follows */
+	PEER_VERSION_WAIT, /* our version is out */
+	PEER_VERACK_WAIT,  /* its version is in, our verack is out */
+	PEER_READY,
+	PEER_CLOSING, /* hung up; sync_closed follows */
+	PEER_STATE_CNT
+};
+
+/* A block this connection was asked for and has not sent yet, wanted or no longer. */
+struct owed {
+	struct hash256 hash;
+	uint64_t asked_ns;
+	uint32_t
+		ping_no; /* pings sent before; the answer to a later one proves the block was passed over */
+};
+
+struct peer {
+	struct net_addr addr;
+	void *conn;
+	uint32_t id;
+	enum peer_state state;
+	uint64_t state_since_ns, connected_ns;
+	uint32_t generation; /* of the connection, to see that it ended under our feet */
+	struct p2p_stream stream;
+	uint64_t last_rx_ns;
+
+	uint64_t nonce, services;
+	uint32_t version, height;
+	char agent[64];
+
+	uint64_t ping_sent_ns, ping_next_ns, ping_nonce;
+	uint32_t ping_no, ping_us;
+	bool ping_out;
+
+	bool headers_asked, exhausted, best_known;
+	uint64_t headers_asked_ns, headers_next_ns;
+	struct hash256 best;     /* last header it sent, its best chain's as far as we know */
+	struct hash256 asked_at; /* our best when getheaders went out */
+	uint32_t
+		reach; /* height up to which our best chain is known to be its too, or HEADERS_NONE */
+	uint32_t unlinked_cnt, stuck_cnt;
+
+	struct owed *owed; /* in the order asked */
+	uint32_t owed_cnt;
+	uint64_t last_block_ns;
+	struct hash256 arriving; /* hash of the block now on the stream */
+	uint64_t arriving_ns;
+	struct p2p_inv_item *ask; /* collected for the next getdata */
+	uint32_t ask_cnt;
+
+	uint8_t *out;
+	uint32_t out_off, out_sz, out_cap;
+	uint64_t out_since_ns; /* the transport took a byte, or there was nothing to send */
+	uint64_t push_next;    /* broadcasts below this are done with */
+	uint64_t push_cur;     /* being written, when push_off > 0 or pushing */
+	size_t push_off;
+	bool pushing, push_is_serve;
+	uint64_t serve[SYNC_SERVE_MAX];
+	uint32_t serve_cnt;
+
+	uint64_t backoff_ns, dial_at_ns;
+	const char *last_error;
+	uint64_t bytes_in, bytes_out;
+	uint32_t blocks, connects, drops;
+};
+
+enum slot_state { SLOT_WANTED, SLOT_ASKED, SLOT_ARRIVING, SLOT_READY };
+
+/* One block of the best chain between the last handed out and the last asked for.  Each has its buffer, so
+   the next block to hand out never lacks one. */
+struct slot {
+	uint32_t idx;
+	enum slot_state state;
+	uint32_t peer_id;
+	struct block_buf *buf;
+	uint64_t asked_ns, first_ns, last_ns;
+};
+
+/* A block in the caller's hands, with the place to go back to if it proves bad. */
+struct handed {
+	struct block_buf *buf;
+	struct hash256 hash;
+	uint32_t session, epoch, peer_id;
+	uint32_t applied, fill_next; /* a reference to applied is held */
+	bool filling;
+};
+
+struct bcast {
+	uint64_t cookie;
+	struct hash256 txid;
+	uint8_t *msg; /* head and payload */
+	uint32_t msg_sz;
+	uint32_t map_next;       /* place in the ring */
+	uint64_t target, pushed; /* peer masks: meant for, fully written to */
+	uint64_t waiting;        /* of target: still to be written */
+	uint64_t added_ns, first_ns, at_ns;
+	bool reported, announced;
+};
+
+enum { BASE_SEEK, BASE_FOUND, BASE_SENT };
+
+struct sync {
+	struct sync_config cfg;
+	struct sync_ops ops;
+	void *arg;
+	uint64_t now_ns, tick_ns, rng;
+	uint64_t counter[CNT_CNT];
+
+	struct peer *peer[SYNC_PEER_MAX];
+	uint32_t peer_cnt;
+
+	bool on, resume;
+	struct headers *chain;
+	int base_state;
+	uint32_t base;
+	uint64_t exhausted_ns; /* a peer's headers were first exhausted; 0: none yet */
+	uint32_t best_seen;    /* best header at the last look, HEADERS_NONE at first */
+
+	/* Where the caller's chain stands (a reference is held), and the last block it has in common with the best
+	   chain.  While filling, blocks from fill_next up to the fork are still owed as CHAIN_FILL. */
+	uint32_t applied, fork;
+	bool filling;
+	uint32_t fill_next;
+	uint32_t epoch, session; /* both only grow */
+
+	struct slot slot[SYNC_WINDOW_MAX];
+	uint32_t win_head, win_cnt;
+	uint32_t win_height; /* of the first slot */
+
+	struct handed *handed;
+	uint32_t handed_head, handed_cnt, handed_cap;
+	struct hash256 bad_hash; /* the last bad block, and who sent it */
+	uint32_t bad_peer;
+	bool bad_known;
+
+	struct bcast *bcast;
+	uint32_t bcast_cap;
+	uint64_t bcast_first, bcast_end; /* sequence numbers; entry n stands at n & (cap - 1) */
+	uint64_t bcast_open;             /* all below are reported */
+	size_t bcast_bytes;
+	uint32_t *bcast_map;
+};
+
+static inline void count(struct sync *s, enum sync_counter c)
+{
+	s->counter[c]++;
+}
+
+/* sync.c */
+uint64_t sync_random(struct sync *s);
+/* period to twice the period from now. */
+uint64_t sync_jitter(struct sync *s, uint64_t period_ns);
+void sync_base_try(struct sync *s);
+void sync_set_applied(struct sync *s, uint32_t idx);
+/* To be called after headers were added: follows a new best chain. */
+void sync_chain_changed(struct sync *s);
+
+/* peers.c */
+void peer_init(struct sync *s, struct peer *p, uint32_t id, const struct net_addr *a);
+void peer_free(struct peer *p);
+void peer_set_state(struct sync *s, struct peer *p, enum peer_state next);
+static inline bool peer_is_up(const struct peer *p)
+{
+	return p->state == PEER_VERSION_WAIT || p->state == PEER_VERACK_WAIT ||
+	       p->state == PEER_READY;
+}
+/* Counts why, hangs up.  The peer is gone for the caller: look at nothing of it but its state. */
+void peer_drop(struct sync *s, struct peer *p, enum sync_counter why);
+void peer_hang_up(struct sync *s, struct peer *p);
+void peer_dial(struct sync *s, struct peer *p);
+void peer_timers(struct sync *s, struct peer *p);
+void peer_ping(struct sync *s, struct peer *p);
+/* Room for a payload of at most sz bytes in the queue, or NULL: the peer was dropped for not reading. */
+uint8_t *peer_out(struct sync *s, struct peer *p, size_t sz);
+/* Sends what was encoded there.  May drop the peer. */
+void peer_send(struct sync *s, struct peer *p, enum p2p_type type, size_t payload_sz);
+void peer_flush(struct sync *s, struct peer *p);
+
+/* protocol.c */
+void protocol_hello(struct sync *s, struct peer *p);
+void protocol_ready(struct sync *s, struct peer *p);
+void protocol_message(struct sync *s, struct peer *p);
+void protocol_ask_headers(struct sync *s, struct peer *p);
+void protocol_reach(struct sync *s, struct peer *p);
+
+/* download.c */
+void download_schedule(struct sync *s);
+/* Drops what is no longer on the way from the caller's chain to the best one. */
+void download_follow(struct sync *s);
+void download_reset(struct sync *s);
+/* Throws the window away and starts it again at what is next now, without asking yet. */
+void download_rewind(struct sync *s);
+void download_peer_lost(struct sync *s, struct peer *p);
+void download_block_head(struct sync *s, struct peer *p, uint64_t rx_ns);
+void download_block(struct sync *s, struct peer *p, uint64_t rx_ns);
+/* The node says that it does not have the block. */
+void download_not_found(struct sync *s, struct peer *p, const struct hash256 *hash);
+/* The answer to ping number ping_no came. */
+void download_pong(struct sync *s, struct peer *p, uint32_t ping_no);
+void download_tick(struct sync *s);
+struct slot *download_head(struct sync *s); /* the next block to hand out, or NULL */
+void download_pop(struct sync *s);
+
+/* events.c */
+/* The first height of which the caller still needs bytes. */
+uint32_t events_next_height(const struct sync *s);
+
+/* broadcast.c */
+bool broadcast_init(struct sync *s);
+void broadcast_free(struct sync *s);
+void broadcast_clear(struct sync *s);
+void broadcast_peer_lost(struct sync *s, struct peer *p);
+void broadcast_peer_ready(struct sync *s, struct peer *p);
+/* Picks the next message to write for p; false: none. */
+bool broadcast_pick(struct sync *s, struct peer *p);
+const struct bcast *broadcast_at(const struct sync *s, uint64_t seq);
+/* p->push_cur has been written whole. */
+void broadcast_written(struct sync *s, struct peer *p);
+/* A getdata: queues the transaction; false if we do not have it. */
+bool broadcast_serve(struct sync *s, struct peer *p, const struct hash256 *txid);
+void broadcast_announced(struct sync *s, struct peer *p, const struct hash256 *txid);
+void broadcast_tick(struct sync *s);
+
+#endif
