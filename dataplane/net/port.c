@@ -190,15 +190,15 @@ unsigned net_port_flush(struct net *n)
 {
 	struct net_port *port = &n->port;
 	unsigned sent = 0;
+	unsigned cnt = 1;
 
-	while (sent < port->tx_cnt) {
-		unsigned cnt = rte_eth_tx_burst(n->cfg.port_id, 0, port->tx + sent,
-						(uint16_t)(port->tx_cnt - sent));
-
-		if (cnt == 0)
-			break;
-		sent += cnt;
-	}
+	if (!port->started)
+		return 0;
+	net_burst_begin();
+	for (; sent < port->tx_cnt && cnt != 0; sent += cnt)
+		cnt = rte_eth_tx_burst(n->cfg.port_id, 0, port->tx + sent,
+				       (uint16_t)(port->tx_cnt - sent));
+	net_burst_end();
 	port->tx_cnt -= sent;
 	if (sent != 0)
 		memmove(port->tx, port->tx + sent, port->tx_cnt * sizeof(port->tx[0]));
