@@ -77,8 +77,39 @@ static void set_column_family(rocksdb_options_t *o, enum store_cf cf, rocksdb_ca
 	}
 }
 
+static int sync_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fsync(fd) < 0)
+		rc = -errno;
+	close(fd);
+	return rc;
+}
+
+static int make_dirs(struct db *d)
+{
+	int rc = 0;
+
+	if ((mkdir(d->dir, 0700) < 0 && errno != EEXIST) ||
+	    (mkdir(d->wal_dir, 0700) < 0 && errno != EEXIST))
+		rc = -errno;
+	if (rc == 0)
+		rc = sync_dir(d->dir);
+	if (rc < 0)
+		snprintf(d->why, sizeof(d->why), "store %s cannot be created: %s", d->dir,
+			 strerror(-rc));
+	return rc;
+}
+
 int db_init(struct db *d, const char *dir)
 {
+	if (strlen(dir) + sizeof("/wal") > sizeof(d->wal_dir)) {
+		snprintf(d->why, sizeof(d->why), "store: the path is too long");
+		return -ENAMETOOLONG;
+	}
 	d->dir = strdup(dir);
 	if (d->dir == NULL) {
 		snprintf(d->why, sizeof(d->why), "store: out of memory");
@@ -92,14 +123,9 @@ int db_init(struct db *d, const char *dir)
 		set_column_family(d->opt[i], i, d->cache);
 	}
 	set_database_wide(d->opt[0]);
-	if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-		int rc = -errno;
-
-		snprintf(d->why, sizeof(d->why), "store %s cannot be created: %s", dir,
-			 strerror(-rc));
-		return rc;
-	}
-	return 0;
+	snprintf(d->wal_dir, sizeof(d->wal_dir), "%s/wal", dir);
+	rocksdb_options_set_wal_dir(d->opt[0], d->wal_dir);
+	return make_dirs(d);
 }
 
 static int open_error(struct db *d, char *err)

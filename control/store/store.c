@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "log/log.h"
+#include "store/wal.h"
 
 #define RESERVE_MAX     (128u << 20)
 #define RECOVER_MIN_NS  100000000ull
@@ -38,12 +39,13 @@ struct store {
 
 	int event_fd;
 	pthread_t thread;
-	/* Under the lock: batches written, batches synced, and whether RocksDB must be opened again.  The sync thread
-	   never enters RocksDB once `broken` is set: its log writer asserts when it is used after an error. */
+	struct wal *wal;
+	/* Under the lock: batches written, batches synced, whether RocksDB must be opened again, and whether that is
+	   because of a sync (then what was not synced before will not be). */
 	pthread_mutex_t lock;
 	pthread_cond_t wake, idle;
 	uint64_t written, synced;
-	bool broken, syncing, stop, thread_runs;
+	bool broken, sync_failed, syncing, stop, thread_runs;
 };
 
 struct store_batch {
@@ -76,20 +78,21 @@ static void sync_once(struct store *s)
 {
 	uint64_t target = s->written;
 	bool fault = s->fault_sync > 0 && --s->fault_sync == 0;
-	char *err = NULL;
+	int rc;
 
 	s->syncing = true;
 	pthread_mutex_unlock(&s->lock);
-	if (!fault)
-		rocksdb_flush_wal(s->db.db, 1, &err);
+	rc = fault ? -ENOSPC : wal_sync(s->wal);
+	if (rc < 0)
+		log_error("store_sync_failed", "The store's log cannot be synced",
+			  log_str("error", strerror(-rc)));
 	pthread_mutex_lock(&s->lock);
 	s->syncing = false;
 	s->stats.syncs++;
-	if (fault || err != NULL) {
+	if (rc < 0) {
 		s->stats.failures++;
 		s->broken = true;
-		if (err != NULL)
-			db_error("store_sync_failed", err);
+		s->sync_failed = true;
 	} else {
 		s->synced = target;
 	}
@@ -103,7 +106,7 @@ static void *sync_main(void *arg)
 
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
-		if (!s->broken && s->written > s->synced)
+		if (!s->sync_failed && s->written > s->synced)
 			sync_once(s);
 		else if (s->stop)
 			break;
@@ -155,17 +158,17 @@ static void answer(struct store *s, uint64_t seq, bool ok)
 void store_poll(struct store *s)
 {
 	uint64_t n, synced, written;
-	bool broken;
+	bool failed;
 
 	if (read(s->event_fd, &n, sizeof(n)) < 0 && errno != EAGAIN && errno != EINTR)
 		log_error("store_event", "Cannot read the store's event descriptor");
 	pthread_mutex_lock(&s->lock);
 	synced = s->synced;
 	written = s->written;
-	broken = s->broken && !s->syncing;
+	failed = s->sync_failed;
 	pthread_mutex_unlock(&s->lock);
 	answer(s, synced, true);
-	if (broken)
+	if (failed)
 		answer(s, written, false);
 }
 
@@ -228,7 +231,8 @@ static int start(struct store *s, const char *dir)
 		return rc;
 	set_reserve(s);
 	s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (s->event_fd < 0 || !ring_room(s) ||
+	s->wal = wal_open(s->db.wal_dir);
+	if (s->event_fd < 0 || s->wal == NULL || !ring_room(s) ||
 	    pthread_create(&s->thread, NULL, sync_main, s) != 0) {
 		snprintf(s->db.why, sizeof(s->db.why), "store: out of descriptors or threads");
 		return -EAGAIN;
@@ -280,6 +284,7 @@ void store_close(struct store *s)
 		answer(s, UINT64_MAX, false);
 	}
 	unpin(s);
+	wal_close(s->wal);
 	db_close(&s->db);
 	db_release(&s->db);
 	if (s->event_fd >= 0)
@@ -291,7 +296,6 @@ void store_close(struct store *s)
 	free(s);
 }
 
-/* The sync thread is out of RocksDB and stays out: `broken` is set. */
 static bool open_again(struct store *s)
 {
 	int rc;
@@ -318,7 +322,8 @@ bool store_recover(struct store *s)
 
 	pthread_mutex_lock(&s->lock);
 	broken = s->broken;
-	while (broken && s->syncing)
+	/* What was written before the failure can still become durable. */
+	while (broken && (s->syncing || (!s->sync_failed && s->written > s->synced)))
 		pthread_cond_wait(&s->idle, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 	if (!broken)
@@ -342,6 +347,7 @@ bool store_recover(struct store *s)
 	pthread_mutex_lock(&s->lock);
 	s->synced = s->written;
 	s->broken = false;
+	s->sync_failed = false;
 	pthread_mutex_unlock(&s->lock);
 	log_warn("store_recovered", "The store was opened again after an error");
 	return true;

@@ -2,6 +2,7 @@
 #ifndef VIGIL_STORE_STORE_PRIV_H
 #define VIGIL_STORE_STORE_PRIV_H
 
+#include <limits.h>
 #include <rocksdb/c.h>
 
 #include "store/store.h"
@@ -18,6 +19,7 @@ struct db {
 	rocksdb_readoptions_t *ro;
 	bool read_only;
 	char *dir;
+	char wal_dir[PATH_MAX]; /* on its own, so that wal_sync has little to list */
 	char why[STORE_WHY_SZ];
 };
 

@@ -596,7 +596,7 @@ static void log_path(char *out, size_t sz)
 	char cmd[160];
 	FILE *f;
 
-	snprintf(cmd, sizeof(cmd), "ls -S %s/*.log | head -1", db);
+	snprintf(cmd, sizeof(cmd), "ls -S %s/wal/*.log | head -1", db);
 	f = popen(cmd, "r");
 	assert_non_null(f);
 	assert_non_null(fgets(out, (int)sz, f));
