@@ -16,6 +16,7 @@
 #define NS_PER_S       UINT64_C(1000000000)
 #define TICK_MS        1000u
 #define STOP_TICK_MS   10u
+#define STOP_MIN_NS    (NS_PER_S / 20) /* until the last connections taken have shown up */
 #define STOP_IDLE_NS   (NS_PER_S / 2)  /* connections that have not begun a request */
 #define STOP_MAX_NS    (10 * NS_PER_S) /* requests that do not arrive */
 #define ARRIVAL_FACTOR 4u              /* a request may take so many times the timeout of silence */
@@ -118,7 +119,7 @@ static void stop_step(struct api *a)
 	uint64_t waited = api_now_ns() - a->stop_ns;
 	uint32_t calls = atomic_load(&a->call_cnt);
 
-	if (conn_cnt(a) == 0 || (calls == 0 && waited > STOP_IDLE_NS)) {
+	if ((conn_cnt(a) == 0 && waited > STOP_MIN_NS) || (calls == 0 && waited > STOP_IDLE_NS)) {
 		uv_timer_stop(&a->tick);
 		stop_finish(a);
 		return;

@@ -145,7 +145,7 @@ static const struct api_route *route_of(const char *url)
 	return NULL;
 }
 
-/* False: absent, not a number, or the body is chunked. */
+/* False: absent, not a number, or the body is chunked.  Lengths beyond 32 bits are all too large alike. */
 static bool content_length(struct MHD_Connection *http, uint64_t *out)
 {
 	const char *text = MHD_lookup_connection_value(http, MHD_HEADER_KIND,
@@ -156,9 +156,10 @@ static bool content_length(struct MHD_Connection *http, uint64_t *out)
 	    MHD_lookup_connection_value(http, MHD_HEADER_KIND, MHD_HTTP_HEADER_TRANSFER_ENCODING))
 		return false;
 	for (; *text; text++) {
-		if (*text < '0' || *text > '9' || v > UINT32_MAX)
+		if (*text < '0' || *text > '9')
 			return false;
-		v = v * 10 + (uint64_t)(*text - '0');
+		if (v <= UINT32_MAX)
+			v = v * 10 + (uint64_t)(*text - '0');
 	}
 	*out = v;
 	return true;

@@ -1,0 +1,100 @@
+#include "fake_tower.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct fake_tower fake;
+
+struct owed {
+	uv_timer_t timer;
+	tower_done_fn done;
+	void *arg;
+	enum tower_status st;
+};
+
+static void owed_closed(uv_handle_t *h)
+{
+	free(h->data);
+}
+
+static void owed_due(uv_timer_t *h)
+{
+	struct owed *o = h->data;
+
+	fake.done_cnt++;
+	o->done(o->arg, o->st);
+	uv_close((uv_handle_t *)h, owed_closed);
+}
+
+static enum tower_status later(tower_done_fn done, void *arg)
+{
+	if (fake.answer != TOWER_PENDING)
+		return fake.answer;
+	struct owed *o = calloc(1, sizeof *o);
+
+	if (!o)
+		abort();
+	o->done = done;
+	o->arg = arg;
+	o->st = fake.durable;
+	o->timer.data = o;
+	uv_timer_init(fake.loop, &o->timer);
+	uv_timer_start(&o->timer, owed_due, fake.delay_ms, 0);
+	return TOWER_PENDING;
+}
+
+enum tower_status tower_register(struct tower *t, const struct user_id *id,
+				 enum client_generation gen, struct tower_user_info *out,
+				 tower_done_fn done, void *arg)
+{
+	(void)t;
+	fake.register_cnt++;
+	fake.last_user = *id;
+	*out = fake.user;
+	out->id = *id;
+	out->generation = gen;
+	return later(done, arg);
+}
+
+enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a,
+					struct tower_add_reply *out, tower_done_fn done, void *arg)
+{
+	(void)t;
+	fake.add_cnt++;
+	fake.last_user = a->user;
+	fake.last_locator = a->locator;
+	fake.last_blob_sz = a->blob_sz;
+	fake.last_delay = a->to_self_delay;
+	if (a->blob_sz > 0 && a->blob_sz <= sizeof fake.last_blob)
+		memcpy(fake.last_blob, a->blob, a->blob_sz);
+	*out = fake.added;
+	return later(done, arg);
+}
+
+enum tower_status tower_user(struct tower *t, const struct user_id *id, struct tower_user_info *out,
+			     bool *expired)
+{
+	(void)t;
+	fake.last_user = *id;
+	*out = fake.user;
+	*expired = fake.expired;
+	return fake.user_status;
+}
+
+enum tower_status tower_find(struct tower *t, const struct user_id *user, const struct locator *l,
+			     struct tower_found *out)
+{
+	(void)t;
+	(void)user;
+	fake.find_cnt++;
+	fake.last_locator = *l;
+	*out = fake.found;
+	return fake.found_status;
+}
+
+void tower_info_get(struct tower *t, struct tower_info *out)
+{
+	(void)t;
+	memset(out, 0, sizeof *out);
+	out->has_tip = fake.has_tip;
+}
