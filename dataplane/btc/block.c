@@ -1,5 +1,7 @@
 #include "btc/block.h"
 
+#include <assert.h>
+
 #include "btc/cursor.h"
 
 #define OUTPOINT_SZ            36u
@@ -177,8 +179,10 @@ enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *b
 	}
 	if (cur_end(&c) != PARSE_OK)
 		return c.v;
+	/* This bounds the stripped size, too: sz is no less, so 4 * stripped_sz <= weight. */
 	weight = 3 * (uint64_t)bv->stripped_sz + sz;
-	if (bv->stripped_sz > BLOCK_STRIPPED_SZ_MAX || weight > BLOCK_WEIGHT_MAX)
+	static_assert(4 * BLOCK_STRIPPED_SZ_MAX == BLOCK_WEIGHT_MAX, "one limit implies the other");
+	if (weight > BLOCK_WEIGHT_MAX)
 		return PARSE_LIMIT;
 	bv->total_sz = (uint32_t)sz;
 	bv->weight = (uint32_t)weight;

@@ -238,6 +238,27 @@ static void a_damaged_length_loses_one_block_and_not_the_next(void **state)
 	}
 }
 
+/* In the zero tail every place looks like the end of the last record. */
+static void a_damaged_length_that_leads_into_the_tail_hides_nothing(void **state)
+{
+	static const uint32_t lengths[] = {8 + 285 + 215, 600, 1000 - 8 - 1, 1000 - 8 - 4};
+	struct place *pl = *state;
+
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+		uint8_t b[1000] = {0};
+		struct blkfile *f;
+		struct blkfile_rec rec;
+
+		memcpy(b, pl->plain.p, pl->plain.sz);
+		store_le32(b + 4, lengths[i]);
+		f = open_bytes(pl, b, sizeof(b));
+		expect_block(pl, f, 1);
+		assert_false(blkfile_next(f, &rec));
+		assert_int_equal(blkfile_garbage_sz(f), 8 + 285);
+		blkfile_close(f);
+	}
+}
+
 /* Zeros at the very end cannot be told from a tail, so they are not called garbage. */
 static size_t without_end_zeros(const uint8_t *p, size_t sz)
 {
@@ -399,6 +420,7 @@ int main(void)
 		blkfile_test(a_zero_tail_ends_a_file),
 		blkfile_test(garbage_before_between_and_behind_is_skipped_and_counted),
 		blkfile_test(a_damaged_length_loses_one_block_and_not_the_next),
+		blkfile_test(a_damaged_length_that_leads_into_the_tail_hides_nothing),
 		blkfile_test(a_file_cut_in_its_last_block_gives_the_blocks_before),
 		blkfile_test(a_block_half_written_before_the_zero_tail_is_garbage),
 		blkfile_test(a_header_without_work_is_no_record),
