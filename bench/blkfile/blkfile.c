@@ -132,9 +132,14 @@ uint64_t blkfile_garbage_sz(const struct blkfile *f)
 /* The network whose record comes first, when the file is read as it is; NULL if there is none. */
 static const struct network *first_record_network(struct blkfile *f)
 {
-	const struct network *best = NULL;
+	const struct network *best = f->sz >= BLKFILE_HEAD_SZ ? network_by_magic(f->map) : NULL;
+	struct blkfile_rec first;
 	size_t best_pos = f->data_sz;
 
+	/* Nearly always so; a search would page in the whole file for every other network. */
+	if (best != NULL && record_at(f, best, 0, &first))
+		return best;
+	best = NULL;
 	for (unsigned i = 0; i < NETWORK_CNT; i++) {
 		const struct network *net = network_get((enum network_id)i);
 		size_t pos = 0;
@@ -212,11 +217,10 @@ static bool recognize(struct blkfile *f, const char *path, char why[BLKFILE_WHY_
 		snprintf(why, BLKFILE_WHY_SZ, "only zeros");
 		return false;
 	}
-	if (f->sz >= BLKFILE_HEAD_SZ && network_by_magic(f->map) != NULL) {
+	if (f->sz >= BLKFILE_HEAD_SZ && network_by_magic(f->map) != NULL)
 		f->net = first_record_network(f);
-		if (f->net != NULL)
-			return true;
-	}
+	if (f->net != NULL)
+		return true;
 	if (f->sz >= HEADER_SZ && f->sz <= RAW_SZ_MAX &&
 	    (header_has_work(network_get(NET_REGTEST), f->map) || parses(f, f->map, f->sz))) {
 		/* The limit of regtest admits every network's headers.  A block that is broken behind its
