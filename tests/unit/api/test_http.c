@@ -175,7 +175,7 @@ static char *signed_add(size_t blob_sz)
 
 static char *register_body(void)
 {
-	static char body[128];
+	static _Thread_local char body[128];
 	char hex[2 * USER_ID_SZ + 1];
 	struct user_id id;
 
@@ -690,7 +690,6 @@ static void concurrent_clients_are_all_answered(void **state)
 
 	(void)state;
 	fake_reset();
-	register_body(); /* fills its buffer before the threads share it */
 	for (unsigned i = 0; i < LOAD_THREADS; i++)
 		assert_int_equal(pthread_create(&th[i], NULL, load_thread, &bad[i]), 0);
 	for (unsigned i = 0; i < LOAD_THREADS; i++)
