@@ -205,7 +205,7 @@ static int options_read(struct inspect_run *r, int argc, char **argv)
 
 int inspect_main(int argc, char **argv)
 {
-	struct inspect_run r = {.cmd = argv[0]};
+	struct inspect_run r = {.cmd = "vigil-replay inspect"};
 	const char *why = "out of memory";
 	bool ok = true;
 	int stop = options_read(&r, argc, argv);
