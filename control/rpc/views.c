@@ -261,6 +261,13 @@ struct rpc_done rpc_getallappointments(struct rpc_call *call)
 	return page_end(&p, json_object(), "appointments");
 }
 
+/* CLOCK_MONOTONIC of this boot, so that it can be compared with what other programs of this machine saw; null when
+   unknown. */
+static json_t *time_ns(uint64_t ns)
+{
+	return ns ? json_integer((json_int_t)ns) : json_null();
+}
+
 /* Microseconds from the block's last byte; null when either time is unknown (another boot). */
 static json_t *latency(uint64_t from_ns, uint64_t to_ns)
 {
@@ -276,21 +283,23 @@ static json_t *tracker_row(const struct tracker_view *t)
 	json_t *height = t->dispute_height != UINT32_MAX ? json_integer(t->dispute_height)
 							 : json_null();
 
-	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o}", "locator",
-			 rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id",
-			 rpc_json_hex(t->user.b, USER_ID_SZ), "state", tracker_state_name(t->state),
-			 "dispute_txid", rpc_json_hash(&t->dispute_txid), "penalty_txid",
-			 rpc_json_hash(&t->penalty_txid), "dispute_height", height, "since_height",
-			 (json_int_t)t->since_height, "tries", (json_int_t)t->tries, "peers",
-			 (json_int_t)t->peer_cnt, "node", node, "hit_after_us",
-			 latency(t->last_byte_ns, t->hit_ns), "sent_after_us",
-			 latency(t->last_byte_ns, t->sent_ns));
+	return json_pack(
+		"{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"locator", rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id",
+		rpc_json_hex(t->user.b, USER_ID_SZ), "state", tracker_state_name(t->state),
+		"dispute_txid", rpc_json_hash(&t->dispute_txid), "penalty_txid",
+		rpc_json_hash(&t->penalty_txid), "dispute_height", height, "since_height",
+		(json_int_t)t->since_height, "tries", (json_int_t)t->tries, "peers",
+		(json_int_t)t->peer_cnt, "node", node, "hit_after_us",
+		latency(t->last_byte_ns, t->hit_ns), "sent_after_us",
+		latency(t->last_byte_ns, t->sent_ns), "last_byte_ns", time_ns(t->last_byte_ns),
+		"hit_ns", time_ns(t->hit_ns), "sent_ns", time_ns(t->sent_ns));
 }
 
 static bool put_tracker(void *arg, const struct tower_found *f)
 {
 	struct page *p = arg;
-	size_t row_sz = 600;
+	size_t row_sz = 700;
 	uint8_t key[RPC_APPT_KEY_SZ];
 
 	key_of(key, f);
