@@ -47,8 +47,8 @@ struct daemon {
 
 	struct rpc_address address;
 	bool handles_up;
+	bool ready;
 	bool stopping;
-	bool failed; /* a failure after start: exit status 1 */
 };
 
 static uint64_t now_ns(void)
@@ -132,37 +132,32 @@ static void on_node_usable(void *arg)
 	tower_way_open(((struct daemon *)arg)->tower);
 }
 
-/* --- running ------------------------------------------------------------------------------------------------- */
-
 static void shutdown_begin(struct daemon *d);
 
-/* The API opens as soon as the tower knows a block: without one it can neither date a subscription nor a receipt. */
-static void open_when_ready(struct daemon *d)
+/* --- running ------------------------------------------------------------------------------------------------- */
+
+/* Scripts wait for this line: the API is open, and the tower knows a block, without which it can date neither a
+   subscription nor a receipt (until then it answers 503). */
+static void tell_when_ready(struct daemon *d)
 {
 	struct tower_info info;
-	const char *why;
 
-	if (d->stopping || api_is_open(d->api))
+	if (d->ready || d->stopping)
 		return;
 	tower_info_get(d->tower, &info);
 	if (!info.has_tip)
 		return;
-	if (!api_open(d->api, &why)) {
-		start_failed(d, why);
-		d->failed = true;
-		shutdown_begin(d);
-		return;
-	}
+	d->ready = true;
 	log_info("tower_ready", "Tower ready", log_str("bind", d->cfg.api_bind),
 		 log_u64("port", api_port(d->api)), log_u64("height", info.tip_height),
 		 log_hash("tip", &info.tip_hash), log_u64("users", info.users),
 		 log_u64("appointments", info.appointments), log_u64("trackers", info.trackers));
-	notify("READY=1\nSTATUS=Tower ready");
+	notify("STATUS=Tower ready");
 }
 
 static void on_after_io(uv_check_t *h)
 {
-	open_when_ready(h->data);
+	tell_when_ready(h->data);
 }
 
 static void on_store_ready(uv_poll_t *h, int status, int events)
@@ -347,22 +342,27 @@ static void start_handles(struct daemon *d)
 	d->handles_up = true;
 }
 
-/* Everything that can fail for a reason outside comes before anything is served. */
+/* Everything that can fail for a reason outside comes before anybody is served. */
 static bool start(struct daemon *d)
 {
+	const char *why = "";
+
 	if (!open_state(d) || !open_api(d) || !open_carrier(d) || !open_feed(d) || !open_rpc(d))
 		return false;
 	start_handles(d);
+	if (!api_open(d->api, &why))
+		return start_failed(d, why);
 	log_info("start", "Vigil control is up", log_str("version", VIGIL_VERSION),
 		 log_str("network", d->network->name),
 		 log_hex("tower_id", d->key->id.b, USER_ID_SZ),
 		 log_str("data_dir", d->cfg.network_dir), log_str("link", d->cfg.link_socket),
-		 log_str("control", d->cfg.control_socket));
+		 log_str("control", d->cfg.control_socket), log_str("api", d->cfg.api_bind),
+		 log_u64("port", api_port(d->api)));
 	carrier_start(d->carrier);
 	feed_start(d->feed);
-	notify("STATUS=Waiting for the first block");
-	/* A tower that knows a block from before serves at once; the rest of the chain is caught up meanwhile. */
-	open_when_ready(d);
+	/* Started is not the same as ready: a new tower may wait long for its first peer. */
+	notify("READY=1\nSTATUS=Waiting for the first block");
+	tell_when_ready(d);
 	return true;
 }
 
@@ -484,5 +484,5 @@ int main(int argc, char **argv)
 	if (up)
 		log_info("stopped", "Tower stopped");
 	log_close();
-	return up && !d.failed ? 0 : 1;
+	return up ? 0 : 1;
 }

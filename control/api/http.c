@@ -16,9 +16,9 @@
 
 #define HEADER_MEMORY \
 	(32u * 1024u) /* of one connection: its headers, and the window its body arrives through */
-/* A refused body is still read when it is at most so long: closing the connection in its face would reset it, and the
-   client would never see why. */
+/* A refused body is still read when it is at most so long, so that the connection can go on. */
 #define DISCARD_MAX (256u * 1024u)
+#define DRAIN_MAX   (1024u * 1024u) /* taken off a socket before it is closed */
 
 /* --- answers ------------------------------------------------------------------------------------------------- */
 
@@ -268,8 +268,9 @@ static enum MHD_Result begin(struct api *a, struct MHD_Connection *http, const c
 	atomic_fetch_add(&a->call_cnt, 1);
 	atomic_fetch_add(&a->requests_total, 1);
 	judge_headers(c, url, method);
-	/* A long body that nobody wants is not read: answer now, which closes the connection. */
-	if (c->discard && c->code != API_OK && content_length(http, &sz) && sz > DISCARD_MAX)
+	/* A body that is too long is not waited for: answer now, which closes the connection. */
+	if (c->code != API_OK && content_length(http, &sz) &&
+	    (c->code == API_TOO_BIG || sz > DISCARD_MAX))
 		return answer(c);
 	return MHD_YES;
 }
@@ -362,6 +363,22 @@ static void on_completed(void *cls, struct MHD_Connection *http, void **ctx,
 	atomic_fetch_sub(&a->call_cnt, 1);
 }
 
+/* Closing a socket that still holds data resets the connection, and a client that is reset while it reads a refusal may
+   never see it. */
+static void drain(int fd)
+{
+	char buf[16384];
+	size_t got = 0;
+
+	while (got < DRAIN_MAX) {
+		ssize_t n = recv(fd, buf, sizeof buf, MSG_DONTWAIT);
+
+		if (n <= 0)
+			return;
+		got += (size_t)n;
+	}
+}
+
 static void on_connection(void *cls, struct MHD_Connection *http, void **ctx,
 			  enum MHD_ConnectionNotificationCode code)
 {
@@ -403,6 +420,7 @@ static void on_connection(void *cls, struct MHD_Connection *http, void **ctx,
 		n->next->prev = n->prev;
 	a->conn_cnt--;
 	pthread_mutex_unlock(&a->lock);
+	drain(n->fd);
 	free(n);
 	*ctx = NULL;
 }

@@ -450,6 +450,8 @@ static void transport_rules_hold_in_their_order(void **state)
 	refused("POST /register" H "Content-Type: x/y\r\nContent-Length: 4294967295\r\n\r\n{}", 413,
 		34);
 	refused("POST /register" H "Content-Length: 99999999999999\r\n\r\n{}", 413, 34);
+	/* the body is not waited for */
+	refused("POST /register" H JSON "Content-Length: 100000\r\n\r\n", 413, 34);
 	/* 415 */
 	refused("POST /register" H "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415,
 		6);
