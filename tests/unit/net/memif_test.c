@@ -16,6 +16,7 @@ enum {
 	UP = 1, /* added to a stream's number: client to server */
 	DOWN = 1000,
 	WINDOW = 65535,
+	KILLS = 5,
 };
 
 static const uint64_t transfer_sz = UINT64_C(24) << 20;
@@ -383,6 +384,109 @@ static void a_receiver_that_stops_consuming_stops_the_sender(void **state)
 	node_pair(serve_slow, dial_slow, NULL, NULL);
 }
 
+/* ---- the other process is killed ---- */
+
+struct torrent {
+	struct net_conn *c;
+	uint64_t enough, got, last_ns;
+	bool satisfied, bad;
+};
+
+static void torrent_push(void *arg, struct net_conn *c)
+{
+	static uint8_t zeros[16384];
+
+	(void)arg;
+	while (net_send(c, zeros, sizeof(zeros)) == sizeof(zeros))
+		;
+}
+
+static void torrent_data(void *arg, struct net_conn *c, const uint8_t *p, size_t sz)
+{
+	struct torrent *t = arg;
+
+	(void)p;
+	t->got += sz;
+	t->last_ns = node_now_ns();
+	t->satisfied = t->enough != 0 && t->got >= t->enough;
+	net_consumed(c, sz);
+}
+
+static void torrent_closed(void *arg, struct net_conn *c, enum net_close_reason why)
+{
+	struct torrent *t = arg;
+
+	(void)why;
+	if (t->c == c)
+		t->c = NULL;
+}
+
+static const struct net_conn_ops torrent_ops = {.on_connected = torrent_push,
+						.on_data = torrent_data,
+						.on_sendable = torrent_push,
+						.on_closed = torrent_closed};
+
+static int torrent_serve(const struct node *self)
+{
+	struct torrent t = {0};
+
+	NODE_REQUIRE(net_listen(self->net, NODE_PORT, &torrent_ops, slow_accept, &t) == 0);
+	NODE_REQUIRE(node_mark(self, "listening"));
+	node_run_for(self->net, 20);
+	NODE_REQUIRE(node_mark(self, "busy"));
+	NODE_REQUIRE(node_await(self, "done", RUN_MS));
+	return 0;
+}
+
+/* Dials, and dials again when nothing has come for a while, until enough has come on one connection; a victim
+   never has enough, so that it is killed in full flow. */
+static int torrent_dial(const struct node *self, bool victim)
+{
+	struct torrent t = {.enough = victim ? UINT64_MAX : transfer_sz};
+	uint64_t start = node_now_ns();
+	struct net_addr to;
+
+	node_server_addr(&to);
+	NODE_REQUIRE(node_await(self, "listening", RUN_MS));
+	while (!t.satisfied && node_now_ns() - start < UINT64_C(1000000) * RUN_MS) {
+		if (t.c == NULL) {
+			t.got = 0;
+			t.last_ns = node_now_ns();
+			t.c = net_connect(self->net, &to, &torrent_ops, &t);
+			NODE_REQUIRE(t.c != NULL);
+		} else if (node_now_ns() - t.last_ns > UINT64_C(400000000)) {
+			net_abort(t.c);
+		}
+		if (victim && t.got > 1 << 20)
+			NODE_REQUIRE(node_mark(self, "busy"));
+		node_run_until(self->net, &t.satisfied, 5);
+	}
+	NODE_REQUIRE(t.satisfied);
+	return node_mark(self, "done") ? 0 : 1;
+}
+
+static int torrent_last_dial(const struct node *self)
+{
+	return torrent_dial(self, false);
+}
+
+static int torrent_victim(const struct node *self)
+{
+	return torrent_dial(self, true);
+}
+
+static void clients_that_are_killed_leave_the_server_running(void **state)
+{
+	(void)state;
+	node_survives(torrent_serve, true, torrent_victim, KILLS, torrent_last_dial);
+}
+
+static void servers_that_are_killed_are_found_again(void **state)
+{
+	(void)state;
+	node_survives(torrent_last_dial, false, torrent_serve, KILLS, torrent_serve);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -391,6 +495,8 @@ int main(void)
 		cmocka_unit_test(a_hundredth_of_frames_lost_changes_no_byte),
 		cmocka_unit_test(reordered_frames_change_no_byte),
 		cmocka_unit_test(a_receiver_that_stops_consuming_stops_the_sender),
+		cmocka_unit_test(clients_that_are_killed_leave_the_server_running),
+		cmocka_unit_test(servers_that_are_killed_are_found_again),
 	};
 
 	return cmocka_run_group_tests_name("net/memif", tests, NULL, NULL);

@@ -234,6 +234,12 @@ static void remove_dir(const char *dir)
 		fprintf(stderr, "cannot remove %s\n", dir);
 }
 
+static void memif_device(char *vdev, size_t sz, const char *dir, bool server)
+{
+	snprintf(vdev, sz, "net_memif0,role=%s,id=0,socket=%s/m.sock,socket-abstract=no,rsize=10",
+		 server ? "server" : "client", dir);
+}
+
 void node_pair(node_role *server, node_role *client, const struct net_config *cfg_server,
 	       const struct net_config *cfg_client)
 {
@@ -252,6 +258,49 @@ void node_pair(node_role *server, node_role *client, const struct net_config *cf
 	pid[0] = start_child(server, &node[0], vdev[0], cfg_server ? cfg_server : &plain);
 	pid[1] = start_child(client, &node[1], vdev[1], cfg_client ? cfg_client : &plain);
 	good = reap(pid, 2);
+	remove_dir(dir);
+	assert_true(good);
+}
+
+static bool kill_when_busy(pid_t pid, const char *dir, unsigned extra_ms)
+{
+	char busy[96];
+	int st;
+
+	snprintf(busy, sizeof(busy), "%s/busy", dir);
+	for (unsigned ms = 0; access(busy, F_OK) != 0 && ms < 10000; ms++)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	nanosleep(&(struct timespec){.tv_nsec = 1000000L * extra_ms}, NULL);
+	unlink(busy);
+	kill(pid, SIGKILL);
+	return waitpid(pid, &st, 0) == pid && WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL;
+}
+
+void node_survives(node_role *survivor, bool is_server, node_role *victim, unsigned kills,
+		   node_role *last)
+{
+	static const struct net_config plain;
+	char dir[] = "/tmp/vigil-net-XXXXXX";
+	char vdev[2][160], sock[64];
+	struct node mine = {.server = is_server, .dir = dir};
+	struct node other = {.server = !is_server, .dir = dir};
+	pid_t pid[2];
+	bool good = true;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(sock, sizeof(sock), "%s/m.sock", dir);
+	memif_device(vdev[0], sizeof(vdev[0]), dir, is_server);
+	memif_device(vdev[1], sizeof(vdev[1]), dir, !is_server);
+	pid[0] = start_child(survivor, &mine, vdev[0], &plain);
+	for (unsigned i = 0; i < kills && good; i++) {
+		pid[1] = start_child(victim, &other, vdev[1], &plain);
+		good = kill_when_busy(pid[1], dir, 3 * i);
+		/* The driver does not take over a socket that its dead predecessor has left. */
+		if (!is_server)
+			unlink(sock);
+	}
+	pid[1] = start_child(last, &other, vdev[1], &plain);
+	good = reap(pid, 2) && good;
 	remove_dir(dir);
 	assert_true(good);
 }

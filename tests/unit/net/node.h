@@ -26,6 +26,11 @@ typedef int node_role(const struct node *self);
 void node_pair(node_role *server, node_role *client, const struct net_config *cfg_server,
 	       const struct net_config *cfg_client);
 
+/* The survivor runs to its end; meanwhile victims on the other side are killed, one after the other, each a
+   little later than the one before after it has set the mark "busy".  The last one lives. */
+void node_survives(node_role *survivor, bool is_server, node_role *victim, unsigned kills,
+		   node_role *last);
+
 /* One child with EAL and the device arguments given, no net yet (self->net is NULL). */
 void node_alone(node_role *role, const char *vdev);
 
