@@ -1,12 +1,18 @@
 /* Two processes, each with lwIP of its own, joined by a memif: no privilege, no huge pages. */
+#include "net/net_internal.h"
 #include "node.h"
 
+#include <dlfcn.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -487,6 +493,41 @@ static void servers_that_are_killed_are_found_again(void **state)
 	node_survives(torrent_last_dial, false, torrent_serve, KILLS, torrent_serve);
 }
 
+/* ---- what keeps a dying memif from taking us along ---- */
+
+static atomic_bool unmapped;
+
+static void *unmap(void *arg)
+{
+	munmap(arg, 4096);
+	atomic_store(&unmapped, true);
+	return NULL;
+}
+
+static void memory_is_not_unmapped_under_a_burst(void **state)
+{
+	volatile uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				   -1, 0);
+	pthread_t other;
+	Dl_info ours, theirs;
+
+	(void)state;
+	assert_ptr_not_equal(p, MAP_FAILED);
+	net_burst_begin();
+	assert_int_equal(pthread_create(&other, NULL, unmap, (void *)(uintptr_t)p), 0);
+	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	p[0] = 1; /* would be a fault */
+	assert_false(atomic_load(&unmapped));
+	net_burst_end();
+	pthread_join(other, NULL);
+	assert_true(atomic_load(&unmapped));
+	/* And it is this munmap that drivers are bound to. */
+	assert_int_not_equal(dladdr((void *)(uintptr_t)memory_is_not_unmapped_under_a_burst, &ours),
+			     0);
+	assert_int_not_equal(dladdr(dlsym(RTLD_DEFAULT, "munmap"), &theirs), 0);
+	assert_ptr_equal(theirs.dli_fbase, ours.dli_fbase);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -497,6 +538,7 @@ int main(void)
 		cmocka_unit_test(a_receiver_that_stops_consuming_stops_the_sender),
 		cmocka_unit_test(clients_that_are_killed_leave_the_server_running),
 		cmocka_unit_test(servers_that_are_killed_are_found_again),
+		cmocka_unit_test(memory_is_not_unmapped_under_a_burst),
 	};
 
 	return cmocka_run_group_tests_name("net/memif", tests, NULL, NULL);
