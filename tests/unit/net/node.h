@@ -33,6 +33,8 @@ void node_survives(node_role *survivor, bool is_server, node_role *victim, unsig
 
 /* One child with EAL and the device arguments given, no net yet (self->net is NULL). */
 void node_alone(node_role *role, const char *vdev);
+/* The same where cmocka is not on the stack. */
+bool node_run_alone(node_role *role, const char *vdev);
 
 /* Time, in a unit that a test can bound things with. */
 uint64_t node_now_ns(void);
