@@ -112,7 +112,7 @@ static void session_end(struct feed *f)
 
 	if (broken) {
 		f->info.protocol_errors_total++;
-		at_least_ms = was == FEED_HELLO ? DELAY_WRONG_MS : DELAY_MAX_MS;
+		at_least_ms = was == FEED_HELLO ? f->wrong_ms : f->broken_ms;
 	}
 	note_error(f, why, broken);
 	conn_close(f);
@@ -270,6 +270,8 @@ struct feed *feed_new(const struct feed_config *cfg, uv_loop_t *loop, struct tow
 	}
 	f->loop = loop;
 	f->tower = t;
+	f->wrong_ms = DELAY_WRONG_MS;
+	f->broken_ms = DELAY_MAX_MS;
 	f->cfg = *cfg;
 	memcpy(f->path, cfg->path, strlen(cfg->path) + 1);
 	f->cfg.path = f->path;

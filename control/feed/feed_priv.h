@@ -38,6 +38,7 @@ struct feed {
 	bool freed;
 	/* Reconnecting. */
 	uint32_t delay_ms;
+	uint32_t wrong_ms, broken_ms; /* at least this after a wrong HELLO, after a broken rule */
 	char last_error[192];
 	bool error_said; /* last_error is in the log, at error_said_ms, and no session has worked since */
 	uint64_t error_said_ms;
