@@ -3,14 +3,32 @@
    One struct net is one port and one IP stack.  lwIP keeps its state in globals, so a process has at most
    one.  Used by vigil-dataplane (dials) and by vigil-replay serve (listens).
 
-   Threads  Everything runs on the lcore that calls net_poll; callbacks come from inside net_poll (or from
-            net_connect/net_send/net_abort for errors found at once), never re-entrantly for one connection.
+   Threads  Everything runs on the lcore that calls net_poll.  Callbacks come from inside net_poll, and
+            on_closed from net_free too; never from net_connect, net_send, net_close or net_abort, and never
+            one inside another of the same connection.  So any function here but net_poll and net_free may
+            be called from any callback.
    Memory   Received bytes are lent: data points into the frame (mbuf) and is valid until on_data returns.
             Sent bytes are copied.  Connections are owned by net and die with on_closed.
    Order    on_connected, then any number of on_data / on_sendable, then exactly one on_closed; after it the
             handle is gone.  net_close and net_abort also end in on_closed unless called from on_closed.
    Flow     Each byte delivered must be given back with net_consumed, then or later; until then it keeps the
-            TCP window shut by as much.  That is how back-pressure reaches the sender. */
+            TCP window shut by as much.  That is how back-pressure reaches the sender.  A connection holds
+            at most 64 KiB each way.
+   Bounds   1024 connections; 10 s for a connect, 10 s for what is queued at net_close to be acknowledged,
+            about two minutes (keepalive) until a silent peer that is gone is noticed.
+   Hostile  What is not ARP, or IPv4 TCP or ICMP for our address, never reaches lwIP; nor do fragments.
+            Sequence numbers and local ports cannot be guessed.  A peer can pin half of the mbufs at most.
+
+   EAL options that suit (all work with --no-huge -m 128 --no-pci and a --file-prefix of the process's own;
+   --in-memory instead of --no-huge where there are huge pages):
+     two processes    --vdev=net_memif0,role=client,id=0,socket=PATH,socket-abstract=no,rsize=11 and
+                      role=server on the other side.  Unprivileged.  Either may start first or come back
+                      later, but a server does not take over a socket file: unlink it before EAL starts.
+     the kernel       --vdev=net_tap0,iface=NAME as root, with net_config.mac other than the port's.  Give
+                      NAME its address after net_open.
+     an interface     --vdev=net_af_packet0,iface=NAME as root (CAP_NET_RAW).  NAME carries no address of
+                      its own; on veth the far end must not offload: ethtool -K FAR tx off tso off gso off.
+     a NIC            -a PCI address, bound to vfio-pci; no --no-pci. */
 #ifndef VIGIL_NET_NET_H
 #define VIGIL_NET_NET_H
 
@@ -22,8 +40,8 @@ struct net;
 struct net_conn;
 
 enum net_close_reason {
-	NET_CLOSED_LOCAL,   /* we asked */
-	NET_CLOSED_REMOTE,  /* FIN */
+	NET_CLOSED_LOCAL, /* we asked */
+	NET_CLOSED_REMOTE, /* FIN: half-closed connections are not kept, but what we had queued still goes */
 	NET_CLOSED_RESET,   /* RST, also "connection refused" */
 	NET_CLOSED_TIMEOUT, /* no answer: connect or retransmissions given up */
 	NET_CLOSED_NOMEM,
@@ -41,15 +59,15 @@ bool net_addr_parse(struct net_addr *a, const char *text, uint16_t default_port)
 void net_addr_format(char out[NET_ADDR_TEXT_SZ], const struct net_addr *a);
 
 struct net_config {
-	uint16_t port_id;      /* ethdev */
-	uint8_t ip4[4];        /* our address, network order */
-	uint8_t prefix_len;    /* 0..32 */
-	uint8_t gateway4[4];   /* zeros: none */
-	uint16_t mtu;          /* 0: the device's */
-	uint8_t mac[6];        /* zeros: the port's own; another one is needed on tap, where the port's MAC
+	uint16_t port_id;    /* ethdev */
+	uint8_t ip4[4];      /* our address, network order */
+	uint8_t prefix_len;  /* 0..30 */
+	uint8_t gateway4[4]; /* zeros: none */
+	uint16_t mtu;        /* 576..1500; 0: the device's, or 1500 if that is less */
+	uint8_t mac[6]; /* zeros: the port's own; another one is needed on tap, where the port's MAC
 	                          belongs to the kernel's side */
 	uint16_t rx_desc, tx_desc; /* 0: defaults */
-	uint32_t mbuf_cnt;     /* 0: default */
+	uint32_t mbuf_cnt;         /* 0: default */
 	/* Fault injection for tests: frames per million dropped at random, each way, and delayed behind
 	   their successor; a fixed seed makes it repeatable.  All zero in production. */
 	uint32_t drop_rx_ppm, drop_tx_ppm, reorder_rx_ppm;
@@ -66,7 +84,7 @@ struct net_conn_ops {
 /* Configures and starts the port, brings the stack up.  Returns 0 or -errno; *why then holds one
    actionable sentence (static or owned by net.c, valid until the next call). */
 int net_open(struct net **out, const struct net_config *cfg, const char **why);
-/* Aborts every connection, stops the port. */
+/* Aborts every connection (each is told by on_closed), stops the port.  Another net may be opened then. */
 void net_free(struct net *n);
 
 /* One turn: receive a burst, run timers that are due, flush what is to be sent.  now_ns is
@@ -79,29 +97,35 @@ bool net_link_up(const struct net *n);
 /* CLOCK_MONOTONIC when the frame being delivered was taken from the port; only inside on_data. */
 uint64_t net_rx_ns(const struct net *n);
 
-/* NULL when no connection can be made now (memory, address family); otherwise the outcome arrives as
-   on_connected or on_closed. */
-struct net_conn *net_connect(struct net *n, const struct net_addr *to, const struct net_conn_ops *ops,
-                             void *arg);
+/* NULL when no connection can be made: too many, no memory, IPv6, our own address, no gateway to it.
+   Otherwise the outcome arrives as on_connected or on_closed. */
+struct net_conn *net_connect(struct net *n, const struct net_addr *to,
+			     const struct net_conn_ops *ops, void *arg);
 
 /* Listens on all our addresses.  accept returns the ops' arg for the new connection, or NULL to refuse it;
    on_connected follows. Returns 0 or -errno. */
 int net_listen(struct net *n, uint16_t port, const struct net_conn_ops *ops,
-               void *(*accept)(void *arg, const struct net_addr *from), void *arg);
+	       void *(*accept)(void *arg, const struct net_addr *from), void *arg);
 
-/* Queues up to sz bytes; returns how many were taken (0..sz).  Less than sz: wait for on_sendable. */
+/* Queues up to sz bytes; returns how many were taken (0..sz).  Less than sz: wait for on_sendable.  What is
+   queued goes out with this turn of net_poll or the next one. */
 size_t net_send(struct net_conn *c, const void *p, size_t sz);
 /* Bytes net_send would take now. */
 size_t net_send_room(const struct net_conn *c);
 void net_consumed(struct net_conn *c, size_t sz);
-void net_close(struct net_conn *c); /* after what is queued has been sent */
-void net_abort(struct net_conn *c); /* RST now */
+/* FIN after what is queued.  What still comes in is thrown away; on_closed follows when the peer has
+   acknowledged everything, or the time for that is up. */
+void net_close(struct net_conn *c);
+/* RST, with this turn of net_poll or the next one; what is queued is lost.  No callback but on_closed comes
+   after either of the two. */
+void net_abort(struct net_conn *c);
 void net_peer_addr(const struct net_conn *c, struct net_addr *a);
 void *net_conn_arg(const struct net_conn *c);
 
 struct net_stats {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
-	uint64_t rx_missed, rx_errors, rx_nombuf, tx_dropped; /* the port's own counts, and our full queue */
+	uint64_t rx_missed, rx_errors, rx_nombuf,
+		tx_dropped;  /* the port's own counts, and our full queue */
 	uint64_t rx_ignored; /* not for us, or nothing that we speak: never reached the stack */
 	uint64_t faults_dropped, faults_reordered;
 	uint64_t conns_opened, conns_closed[NET_CLOSE_REASON_CNT];
