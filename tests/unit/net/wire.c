@@ -178,7 +178,7 @@ size_t wire_make_tcp(uint8_t frame[WIRE_FRAME_MAX], const struct wire_tcp *t)
 	put16(seg + 2, t->dport);
 	put32(seg + 4, t->seq);
 	put32(seg + 8, t->ack);
-	seg[12] = TCP / 4 << 4;
+	seg[12] = t->header != 0 ? t->header : TCP / 4 << 4;
 	seg[13] = t->flags;
 	put16(seg + 14, t->wnd);
 	if (t->sz != 0)

@@ -32,6 +32,7 @@ struct wire_tcp {
 	uint16_t sport, dport;
 	uint32_t seq, ack;
 	uint8_t flags;
+	uint8_t header; /* the byte with the header's size, as it is; 0: without options */
 	uint16_t wnd;
 	const void *data;
 	size_t sz;
