@@ -47,12 +47,14 @@ void api_call_submit(struct api_call *c)
 
 void api_call_finish(struct api_call *c, enum api_code code, const char *text)
 {
+	struct MHD_Connection *http = c->http;
+
 	c->api->running_cnt--;
 	c->code = code;
 	c->text = text;
-	c->stage = API_READY;
 	/* From here the call belongs to an HTTP thread. */
-	MHD_resume_connection(c->http);
+	atomic_store(&c->stage, API_READY);
+	MHD_resume_connection(http);
 }
 
 static void on_wake(uv_async_t *h)

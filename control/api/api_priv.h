@@ -2,7 +2,7 @@
 
    A call is made by an HTTP thread when the headers are in, belongs to that thread while the body arrives, to the
    state thread while it is in the queue or with the tower, and to an HTTP thread again once its connection was
-   resumed.  The hand-overs are the queue's lock and libmicrohttpd's resume, so that its fields need no lock. */
+   resumed.  The hand-overs are the queue's lock and `stage`, so that the other fields need no lock. */
 #ifndef VIGIL_API_API_PRIV_H
 #define VIGIL_API_API_PRIV_H
 
@@ -49,7 +49,7 @@ struct api_call {
 	struct MHD_Connection *http;
 	struct api_conn *conn;
 	const struct api_route *route; /* NULL: refused by its path */
-	enum api_stage stage;
+	_Atomic enum api_stage stage; /* API_READY is the last thing that the state thread writes */
 
 	unsigned status; /* of a refusal that is not a matter of `code` alone; 0 otherwise */
 	enum api_code code;

@@ -309,7 +309,7 @@ static enum MHD_Result run(struct api_call *c)
 		if (c->code == API_UNEXPECTED)
 			c->code = API_SERVICE_UNAVAILABLE;
 		if (c->code == API_OK && c->route->check(c) == API_OK) {
-			c->stage = API_RUNNING;
+			atomic_store(&c->stage, API_RUNNING);
 			conn_mark(c->api, c->conn, true);
 			/* Suspended first: the state thread may be done before this function returns. */
 			MHD_suspend_connection(c->http);
@@ -317,7 +317,7 @@ static enum MHD_Result run(struct api_call *c)
 			return MHD_YES;
 		}
 	}
-	c->stage = API_READY;
+	atomic_store(&c->stage, API_READY);
 	return answer(c);
 }
 
@@ -330,7 +330,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *http, const 
 	(void)version;
 	if (!c)
 		return begin(cls, http, url, method, ctx);
-	switch (c->stage) {
+	switch (atomic_load(&c->stage)) {
 	case API_READING:
 		return *data_sz > 0 ? take_body(c, data, data_sz) : run(c);
 	case API_RUNNING:
@@ -355,6 +355,8 @@ static void on_completed(void *cls, struct MHD_Connection *http, void **ctx,
 	if (!c)
 		return;
 	*ctx = NULL;
+	/* A client that went away meanwhile gets no further on_request: see here what the state thread wrote. */
+	(void)atomic_load(&c->stage);
 	conn_mark(a, c->conn, false);
 	body_free(c);
 	api_request_free(&c->req);
@@ -446,8 +448,11 @@ bool api_http_start(struct api *a, const char **why)
 
 	if (strchr(a->bind, ':'))
 		flags |= MHD_USE_IPv6;
-	/* A pool of one is no pool to libmicrohttpd. */
-	unsigned pool = cfg->threads > 1 ? cfg->threads : 0;
+	/* A pool of one is no pool to libmicrohttpd, and a thread without a connection of its own would be none. */
+	unsigned pool = cfg->threads < cfg->max_connections ? cfg->threads : cfg->max_connections;
+
+	if (pool == 1)
+		pool = 0;
 
 	a->daemon = MHD_start_daemon(
 		flags, a->port, NULL, NULL, on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+_Atomic unsigned client_order;
+
 int client_connect(uint16_t port)
 {
 	struct sockaddr_in at = {.sin_family = AF_INET,
@@ -28,6 +30,7 @@ int client_connect(uint16_t port)
 
 bool client_send(int fd, const void *p, size_t sz)
 {
+	client_order++;
 	for (size_t off = 0; off < sz;) {
 		ssize_t n = send(fd, (const char *)p + off, sz - off, MSG_NOSIGNAL);
 
@@ -93,6 +96,7 @@ bool client_read(int fd, struct reply *r, int wait_ms)
 		}
 		r->body_sz += n;
 	}
+	client_order++;
 	r->json = json_loadb(r->body, r->body_sz, JSON_REJECT_DUPLICATES, NULL);
 	return true;
 }

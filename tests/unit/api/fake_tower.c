@@ -1,5 +1,7 @@
 #include "fake_tower.h"
 
+#include "client.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,19 +30,22 @@ static void owed_due(uv_timer_t *h)
 
 static enum tower_status later(tower_done_fn done, void *arg)
 {
-	if (fake.answer != TOWER_PENDING)
-		return fake.answer;
-	struct owed *o = calloc(1, sizeof *o);
+	enum tower_status st = fake.answer;
 
-	if (!o)
-		abort();
-	o->done = done;
-	o->arg = arg;
-	o->st = fake.durable;
-	o->timer.data = o;
-	uv_timer_init(fake.loop, &o->timer);
-	uv_timer_start(&o->timer, owed_due, fake.delay_ms, 0);
-	return TOWER_PENDING;
+	if (st == TOWER_PENDING) {
+		struct owed *o = calloc(1, sizeof *o);
+
+		if (!o)
+			abort();
+		o->done = done;
+		o->arg = arg;
+		o->st = fake.durable;
+		o->timer.data = o;
+		uv_timer_init(fake.loop, &o->timer);
+		uv_timer_start(&o->timer, owed_due, fake.delay_ms, 0);
+	}
+	client_order++;
+	return st;
 }
 
 enum tower_status tower_register(struct tower *t, const struct user_id *id,
@@ -48,6 +53,7 @@ enum tower_status tower_register(struct tower *t, const struct user_id *id,
 				 tower_done_fn done, void *arg)
 {
 	(void)t;
+	client_order++;
 	fake.register_cnt++;
 	fake.last_user = *id;
 	*out = fake.user;
@@ -60,6 +66,7 @@ enum tower_status tower_add_appointment(struct tower *t, const struct tower_add 
 					struct tower_add_reply *out, tower_done_fn done, void *arg)
 {
 	(void)t;
+	client_order++;
 	fake.add_cnt++;
 	fake.last_user = a->user;
 	fake.last_locator = a->locator;
@@ -75,10 +82,15 @@ enum tower_status tower_user(struct tower *t, const struct user_id *id, struct t
 			     bool *expired)
 {
 	(void)t;
+	client_order++;
 	fake.last_user = *id;
 	*out = fake.user;
 	*expired = fake.expired;
-	return fake.user_status;
+
+	enum tower_status st = fake.user_status;
+
+	client_order++;
+	return st;
 }
 
 enum tower_status tower_find(struct tower *t, const struct user_id *user, const struct locator *l,
@@ -89,12 +101,18 @@ enum tower_status tower_find(struct tower *t, const struct user_id *user, const 
 	fake.find_cnt++;
 	fake.last_locator = *l;
 	*out = fake.found;
-	return fake.found_status;
+
+	enum tower_status st = fake.found_status;
+
+	client_order++;
+	return st;
 }
 
 void tower_info_get(struct tower *t, struct tower_info *out)
 {
 	(void)t;
+	client_order++;
 	memset(out, 0, sizeof *out);
 	out->has_tip = fake.has_tip;
+	client_order++;
 }
