@@ -37,9 +37,11 @@ static void on_go(int sig)
 	go_seen++;
 }
 
-static void catch_signals(void)
+void serve_catch_signals(void)
 {
-	struct sigaction stop = {.sa_handler = on_stop}, go = {.sa_handler = on_go};
+	/* Restarting, or a signal could cut a line of the report short. */
+	struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
+	struct sigaction go = {.sa_handler = on_go, .sa_flags = SA_RESTART};
 
 	sigaction(SIGINT, &stop, NULL);
 	sigaction(SIGTERM, &stop, NULL);
@@ -245,7 +247,6 @@ int serve_run(const struct serve_options *o)
 	uint16_t port;
 	int rc = 1, err;
 
-	catch_signals();
 	if (!node_open(&n, o))
 		goto out;
 	err = net_open(&net, &o->net, &why);

@@ -33,6 +33,8 @@ struct serve_options {
 
 /* argv after EAL's share; argv[0] is the command.  0, or the exit status; *done when there is nothing to run. */
 int serve_parse(struct serve_options *o, int argc, char **argv, bool *done);
+/* Before anything slow: a signal that comes early is kept. */
+void serve_catch_signals(void);
 int serve_run(const struct serve_options *o);
 
 int serve_main(int argc, char **argv);

@@ -363,6 +363,7 @@ int serve_main(int argc, char **argv)
 			return 0;
 		}
 	}
+	serve_catch_signals();
 	used = rte_eal_init(argc, argv);
 	if (used < 0) {
 		fprintf(stderr,
