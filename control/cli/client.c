@@ -93,7 +93,7 @@ static enum client_status send_all(struct client *c, const char *p, size_t sz, l
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return no_server(c, "vigild closed the connection: %s", strerror(errno));
+			return CLIENT_OK; /* closed; perhaps with an answer that says why */
 		p += n;
 		sz -= (size_t)n;
 	}
@@ -136,7 +136,7 @@ static enum client_status read_line(struct client *c, size_t *line_sz, long long
 		}
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0)
+		if (n <= 0) /* also when the server closed with our request unread */
 			return no_server(c, "vigild closed the connection without an answer");
 		end = memchr(c->buf + c->sz, '\n', (size_t)n);
 		c->sz += (size_t)n;
@@ -172,6 +172,7 @@ enum client_status client_call(struct client *c, const char *method, json_t *par
 	json_t *req = json_pack("{s:s, s:I, s:s, s:O}", "jsonrpc", "2.0", "id", (json_int_t)++c->id,
 				"method", method, "params", params);
 	char *text = req != NULL ? json_dumps(req, JSON_COMPACT) : NULL;
+	size_t text_sz = text != NULL ? strlen(text) : 0;
 	enum client_status st;
 	size_t sz = 0;
 
@@ -179,9 +180,9 @@ enum client_status client_call(struct client *c, const char *method, json_t *par
 	json_decref(req);
 	if (text == NULL)
 		return no_server(c, "the request is not valid text (UTF-8)");
-	st = send_all(c, text, strlen(text), deadline);
-	if (st == CLIENT_OK)
-		st = send_all(c, "\n", 1, deadline);
+	text[text_sz] =
+		'\n'; /* in place of the NUL: one write, as the answer may end the connection */
+	st = send_all(c, text, text_sz + 1, deadline);
 	free(text);
 	if (st == CLIENT_OK)
 		st = read_line(c, &sz, deadline);
