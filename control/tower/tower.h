@@ -7,7 +7,21 @@
             calls, when the call returns; it is *durable* when its done callback reports success (grouped
             syncs, store.h).  A block's effects are one atomic write together with "last block".
    Errors   A failed write changes nothing, on disk or in memory, and is reported to the caller.  A store that
-            cannot write leaves the tower up: adds fail, blocks are not acknowledged, and both are tried again. */
+            cannot write leaves the tower up: adds fail, blocks are not acknowledged, and both are tried again.
+            Hits are answered all the same: the penalty is broadcast before anything is written.
+
+   Rows     An appointment's row is kept until its tracker has completed; a tracker is a second row beside it.  Both carry
+            the epoch of the registration that they were added under.  A row is alive while its user's registration
+            is (height < expiry + delta, same epoch), and a tracker with a confirmed penalty in any case, so nothing is
+            written when a user becomes outdated: the height alone says it, and a disconnected block takes it
+            back by itself.  Dead rows are deleted in pieces, by tower_tick, TOWER_UNDO_DEPTH blocks later.
+   Undo     What a block does to rows is filed under its height in STORE_UNDO, with the rows it deleted: tracker created,
+            invalid appointment deleted, penalty confirmed, tracker completed.  Disconnecting the block walks these
+            backwards and leaves the store as it was, to the byte, except for what clients did in between:
+            balances are corrected by sums, a newer row is never overwritten by an older one, and a user who
+            registered anew after having been outdated keeps the new registration only.  What a late
+            hit does is filed under the block of its transaction, as if the appointment had always been there.
+            Beyond TOWER_UNDO_DEPTH blocks only the chain is undone. */
 #ifndef VIGIL_TOWER_TOWER_H
 #define VIGIL_TOWER_TOWER_H
 
@@ -16,6 +30,10 @@
 #include "store/store.h"
 #include "teos/ids.h"
 
+#define TOWER_UNDO_DEPTH 144u
+#define TOWER_RESOLVED_DEPTH \
+	100u /* a penalty in block C is resolved when block C + 100 is connected */
+
 struct tower;
 
 struct tower_config {
@@ -23,7 +41,8 @@ struct tower_config {
 	uint32_t subscription_slots;    /* 10000 */
 	uint32_t subscription_duration; /* 4320 blocks */
 	uint32_t expiry_delta;          /* 6 blocks */
-	uint32_t rebroadcast_blocks;    /* 6: an unconfirmed penalty is sent again at least this often */
+	uint32_t
+		rebroadcast_blocks; /* 6: an unconfirmed penalty is sent again at least this often */
 };
 
 /* What the tower asks of the outside; called on the state thread, must not call back into the tower. */
@@ -35,25 +54,30 @@ struct tower_ops {
 	void (*broadcast)(void *arg, const struct hash256 *txid, const uint8_t *raw, size_t sz);
 	/* Everything up to this block is durable. */
 	void (*block_ack)(void *arg, uint32_t height, const struct hash256 *hash);
+	/* What the session reported does not fit to the chain in the store (a block that does not link to the last one),
+	   or the store was found to be behind what was in memory: end the session and begin another at
+	   tower_resume_point.  May be NULL. */
+	void (*session_reset)(void *arg);
 };
 
 /* Opens the tower on an open store.  NULL with *why set (static text) on a store of another network or a newer
    format. */
-struct tower *tower_new(const struct tower_config *cfg, struct store *st, const struct tower_ops *ops, void *arg,
-                        const char **why);
+struct tower *tower_new(const struct tower_config *cfg, struct store *st,
+			const struct tower_ops *ops, void *arg, const char **why);
+/* Clients that still wait are told TOWER_STORE_FAILED.  Close the store after it. */
 void tower_free(struct tower *t);
 
 /* --- clients ---------------------------------------------------------------------------------------------- */
 
 enum tower_status {
 	TOWER_OK = 0,
-	TOWER_PENDING,         /* accepted; done will be called when it is durable, or has failed */
-	TOWER_NOT_READY,       /* no block known yet, or the store cannot write: 503 */
-	TOWER_AUTH,            /* not registered, expired, or not enough slots (see text) */
-	TOWER_TRIGGERED,       /* a tracker with this uuid exists */
+	TOWER_PENDING,   /* accepted; done will be called when it is durable, or has failed */
+	TOWER_NOT_READY, /* no block known yet, or the store cannot write: 503 */
+	TOWER_AUTH,      /* not registered, expired, or not enough slots (see text) */
+	TOWER_TRIGGERED, /* a tracker with this uuid exists */
 	TOWER_NOT_FOUND,
 	TOWER_SLOTS_EXHAUSTED, /* register: the balance would pass 2^32-1 */
-	TOWER_STORE_FAILED     /* reported to done only: nothing was kept, or it may not be durable: no receipt */
+	TOWER_STORE_FAILED /* reported to done only: nothing was kept, or it may not be durable: no receipt */
 };
 
 struct tower_user_info {
@@ -68,16 +92,17 @@ struct tower_user_info {
 typedef void (*tower_done_fn)(void *arg, enum tower_status st);
 
 /* Registers or renews (section 6.1, the current rule for everybody). */
-enum tower_status tower_register(struct tower *t, const struct user_id *id, enum client_generation gen,
-                                 struct tower_user_info *out, tower_done_fn done, void *arg);
+enum tower_status tower_register(struct tower *t, const struct user_id *id,
+				 enum client_generation gen, struct tower_user_info *out,
+				 tower_done_fn done, void *arg);
 
 struct tower_add {
-	struct user_id user;         /* recovered from the signature, not yet known to be registered */
+	struct user_id user; /* recovered from the signature, not yet known to be registered */
 	struct locator locator;
 	const uint8_t *blob;
 	uint32_t blob_sz;
 	uint32_t to_self_delay;
-	char user_sig[SIG_ZB_SZ];    /* text exactly as received */
+	char user_sig[SIG_ZB_SZ]; /* text exactly as received */
 };
 struct tower_add_reply {
 	uint32_t start_block;
@@ -88,11 +113,12 @@ struct tower_add_reply {
 };
 /* Section 8.1.  After TOWER_PENDING the locator is being watched; a breach in the recent blocks is answered when
    the dataplane reports it. */
-enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a, struct tower_add_reply *out,
-                                        tower_done_fn done, void *arg);
+enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a,
+					struct tower_add_reply *out, tower_done_fn done, void *arg);
 
 /* A user with everything that authentication needs; TOWER_AUTH when unknown or expired (*expired tells). */
-enum tower_status tower_user(struct tower *t, const struct user_id *id, struct tower_user_info *out, bool *expired);
+enum tower_status tower_user(struct tower *t, const struct user_id *id, struct tower_user_info *out,
+			     bool *expired);
 
 /* Views of stored rows.  Pointers in them are valid until the callback (or the next call) returns. */
 struct appointment_view {
@@ -106,10 +132,10 @@ struct appointment_view {
 };
 
 enum tracker_state {
-	TRACKER_UNSENT = 0,   /* not yet handed to any node or peer */
-	TRACKER_SENT = 1,     /* in a mempool as far as we know, since `since_height` */
-	TRACKER_CONFIRMED = 2,/* penalty in block `since_height` */
-	TRACKER_REFUSED = 3   /* a node refused it, see node_code/node_text: kept and retried (I3) */
+	TRACKER_UNSENT = 0,    /* not yet handed to any node or peer */
+	TRACKER_SENT = 1,      /* in a mempool as far as we know, since `since_height` */
+	TRACKER_CONFIRMED = 2, /* penalty in block `since_height` */
+	TRACKER_REFUSED = 3 /* a node refused it, see node_code/node_text: kept and retried (I3) */
 };
 const char *tracker_state_name(enum tracker_state s);
 
@@ -120,11 +146,12 @@ struct tracker_view {
 	const uint8_t *penalty_raw;
 	uint32_t penalty_sz;
 	enum tracker_state state;
-	uint32_t dispute_height;    /* UINT32_MAX: not on the best chain now */
+	/* A reorg that takes the dispute off the chain takes the tracker back (I5): the appointment is watched again. */
+	uint32_t dispute_height;
 	uint32_t since_height;
-	uint32_t tries;             /* broadcasts so far */
-	uint32_t peer_cnt;          /* P2P peers of the last push */
-	int32_t node_code;          /* last RPC answer; 0 accepted */
+	uint32_t tries;    /* broadcasts so far */
+	uint32_t peer_cnt; /* P2P peers of the last push */
+	int32_t node_code; /* last RPC answer; 0 accepted */
 	char node_text[96];
 	/* CLOCK_MONOTONIC of this boot, 0 unknown: the demo's and the metrics' latencies. */
 	uint64_t last_byte_ns, hit_ns, sent_ns;
@@ -137,14 +164,17 @@ struct tower_found {
 };
 /* The user's own appointment or tracker for a locator.  TOWER_OK or TOWER_NOT_FOUND. */
 enum tower_status tower_find(struct tower *t, const struct user_id *user, const struct locator *l,
-                             struct tower_found *out);
+			     struct tower_found *out);
 
 /* --- operator --------------------------------------------------------------------------------------------- */
 
 struct tower_info {
 	uint64_t users, appointments /* watched, without trackers */, trackers;
-	uint64_t breaches_total, invalid_blobs_total, penalties_sent_total, penalties_confirmed_total,
-		completed_total, blocks_total, reorg_blocks_total;
+	/* Since the start of the process: trackers created; blobs that held no penalty for their dispute; penalties that
+	   a peer or a node took for the first time; trackers whose penalty got into a block; trackers resolved;
+	   blocks connected; blocks disconnected. */
+	uint64_t breaches_total, invalid_blobs_total, penalties_sent_total,
+		penalties_confirmed_total, completed_total, blocks_total, reorg_blocks_total;
 	bool has_tip;
 	uint32_t tip_height;
 	struct hash256 tip_hash;
@@ -155,19 +185,20 @@ void tower_info_get(struct tower *t, struct tower_info *out);
 /* Pages: start after `after` (NULL: from the beginning), at most `limit` rows; the callback returns false to stop.
    Returns rows seen.  Keys ascend, so the last row's key is the next page's `after`. */
 uint32_t tower_each_user(struct tower *t, const struct user_id *after, uint32_t limit,
-                         bool (*cb)(void *arg, const struct tower_user_info *u), void *arg);
+			 bool (*cb)(void *arg, const struct tower_user_info *u), void *arg);
 struct appointment_key {
 	struct locator locator;
 	struct user_id user;
 };
 /* All appointments, trackers included, ordered by locator then user. */
-uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after, uint32_t limit,
-                                bool (*cb)(void *arg, const struct tower_found *f), void *arg);
-uint32_t tower_each_appointment_of_user(struct tower *t, const struct user_id *u, const struct locator *after,
-                                        uint32_t limit, bool (*cb)(void *arg, const struct locator *l, const struct uuid *id),
-                                        void *arg);
+uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after,
+				uint32_t limit, bool (*cb)(void *arg, const struct tower_found *f),
+				void *arg);
+uint32_t tower_each_appointment_of_user(
+	struct tower *t, const struct user_id *u, const struct locator *after, uint32_t limit,
+	bool (*cb)(void *arg, const struct locator *l, const struct uuid *id), void *arg);
 uint32_t tower_each_tracker(struct tower *t, const struct appointment_key *after, uint32_t limit,
-                            bool (*cb)(void *arg, const struct tower_found *f), void *arg);
+			    bool (*cb)(void *arg, const struct tower_found *f), void *arg);
 
 /* --- the dataplane (by feed.h) ---------------------------------------------------------------------------- */
 
@@ -182,16 +213,19 @@ struct tower_watch_cursor {
 	uint32_t key_sz;
 	uint8_t key[120]; /* the last one given */
 };
-#define TOWER_WATCH_CURSOR_INIT {0}
+#define TOWER_WATCH_CURSOR_INIT \
+	{                       \
+		0               \
+	}
 bool tower_each_watched(struct tower *t, struct tower_watch_cursor *cur, uint32_t limit,
-                        void (*cb)(void *arg, const struct locator *l), void *arg);
+			void (*cb)(void *arg, const struct locator *l), void *arg);
 
 struct tower_resume {
 	bool resume;              /* false: a new tower */
 	struct hash256 root_hash; /* block below the first header */
 	uint32_t root_height;
 	uint8_t root_work[32];
-	uint32_t header_cnt;      /* ends with the last durable block */
+	uint32_t header_cnt; /* ends with the last durable block */
 };
 /* Where the dataplane must go on.  headers: room for max x 80 bytes, the newest max are given. */
 void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *headers, uint32_t max);
@@ -205,24 +239,29 @@ void tower_block_disconnected(struct tower *t, const struct link_block_disconnec
 void tower_session_lost(struct tower *t);
 
 enum node_verdict {
-	NODE_SENT_P2P,     /* pushed to peer_cnt peers at at_ns */
+	NODE_SENT_P2P, /* pushed to peer_cnt peers at at_ns */
 	NODE_NO_PEER,
-	NODE_ACCEPTED,     /* RPC: in the mempool, or already known/confirmed */
-	NODE_REFUSED,      /* RPC: code and text say why; keep and retry */
-	NODE_UNREACHABLE   /* RPC: no answer; retry */
+	NODE_ACCEPTED,   /* RPC: in the mempool, or already known/confirmed */
+	NODE_REFUSED,    /* RPC: code and text say why; keep and retry */
+	NODE_UNREACHABLE /* RPC: no answer; retry */
 };
 struct node_answer {
 	enum node_verdict verdict;
 	uint32_t peer_cnt;
 	uint64_t at_ns;
-	int32_t code;      /* RPC error code */
+	int32_t code; /* RPC error code */
 	const char *text;
 };
-void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a);
+void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
+			    const struct node_answer *a);
 
 /* A way to the network has opened (a first peer became ready, or a node answers again): what has not been sent is
    due at once, whatever its back-off says.  Only marks; the sending is done by the next tower_tick. */
 void tower_way_open(struct tower *t);
+
+/* Every watch_add made so far has been answered.  Until it is called after an add, a restart begins again at the block that
+   was the tip when the add was made, so that a crash cannot swallow the answer (I2). */
+void tower_watch_settled(struct tower *t);
 
 /* Once a second or so: retries with back-off what has not been sent or was refused, retries failed writes. */
 void tower_tick(struct tower *t, uint64_t now_ns);

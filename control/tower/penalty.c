@@ -1,0 +1,264 @@
+#include <search.h>
+#include <stdlib.h>
+
+#include "log/log.h"
+#include "tower/tower_priv.h"
+
+#define SECOND_NS          1000000000ull
+#define UNSENT_BACKOFF_MAX (60 * SECOND_NS)
+/* A refusal is often about the moment: the node has not seen the block yet, or its mempool is full. */
+#define REFUSED_BACKOFF_MAX (600 * SECOND_NS)
+
+static int penalty_cmp(const void *a, const void *b)
+{
+	const struct penalty *x = a, *y = b;
+
+	return memcmp(x->txid.b, y->txid.b, HASH_SZ);
+}
+
+struct penalty *penalty_find(const struct tower *t, const struct hash256 *txid)
+{
+	struct penalty key = {.txid = *txid}, **at;
+
+	at = tfind(&key, &t->penalty_tree, penalty_cmp);
+	return at == NULL ? NULL : *at;
+}
+
+struct penalty *penalty_add(struct tower *t, const struct hash256 *txid)
+{
+	struct penalty *p = penalty_find(t, txid);
+
+	if (p != NULL)
+		return p;
+	p = calloc(1, sizeof(*p));
+	if (p == NULL)
+		abort();
+	p->txid = *txid;
+	p->since = t->has_tip ? t->tip.height : 0;
+	p->next_ns = t->now_ns;
+	p->backoff_ns = SECOND_NS;
+	if (tsearch(p, &t->penalty_tree, penalty_cmp) == NULL)
+		abort();
+	p->next = t->penalty_first;
+	if (p->next != NULL)
+		p->next->prev = p;
+	t->penalty_first = p;
+	return p;
+}
+
+static void penalty_remove(struct tower *t, struct penalty *p)
+{
+	tdelete(p, &t->penalty_tree, penalty_cmp);
+	if (p->next != NULL)
+		p->next->prev = p->prev;
+	if (p->prev != NULL)
+		p->prev->next = p->next;
+	else
+		t->penalty_first = p->next;
+	free(p);
+}
+
+static void plan(struct tower *t, struct penalty *p, uint64_t max_ns)
+{
+	p->next_ns = t->now_ns + p->backoff_ns;
+	p->backoff_ns = p->backoff_ns * 2 > max_ns ? max_ns : p->backoff_ns * 2;
+}
+
+void penalty_send(struct tower *t, struct penalty *p, const uint8_t *raw, size_t sz)
+{
+	p->tries++;
+	p->since = t->has_tip ? t->tip.height : 0;
+	plan(t, p, p->state == TRACKER_REFUSED ? REFUSED_BACKOFF_MAX : UNSENT_BACKOFF_MAX);
+	if (p->state == TRACKER_SENT)
+		p->next_ns = UINT64_MAX;
+	t->ops.broadcast(t->arg, &p->txid, raw, sz);
+}
+
+/* --- what the store says about it ----------------------------------------------------------------------------- */
+
+struct need {
+	struct tower *t;
+	bool any;  /* some tracker has it */
+	bool open; /* an alive one is not confirmed */
+	struct appointment_key key;
+};
+
+static bool look(void *arg, struct slice key, struct slice value)
+{
+	struct need *n = arg;
+	struct appointment_key a;
+	struct hash256 txid;
+	struct tracker_row r;
+
+	(void)value;
+	if (!key_by_penalty_decode(key, &txid, &a) || tracker_get(n->t, &a, &r) < 0)
+		return true;
+	n->any = true;
+	if (r.confirmed_height != HEIGHT_NONE ||
+	    !tracker_alive_at(n->t, &a.user, &r, n->t->tip.height))
+		return true;
+	n->open = true;
+	n->key = a;
+	return false;
+}
+
+static int need_of(struct tower *t, const struct hash256 *txid, struct need *n)
+{
+	struct key k = key_penalty(txid);
+
+	*n = (struct need){.t = t};
+	return store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), (struct slice){NULL, 0}, false,
+			  false, look, n);
+}
+
+void penalty_review(struct tower *t, const struct hash256 *txid)
+{
+	struct penalty *p = penalty_find(t, txid);
+	struct need n;
+
+	if (need_of(t, txid, &n) < 0)
+		return;
+	if (!n.any) {
+		if (p != NULL)
+			penalty_remove(t, p);
+		return;
+	}
+	if (p == NULL) {
+		if (!n.open)
+			return;
+		p = penalty_add(t, txid);
+	}
+	p->committed = true;
+	if (p->idle && n.open) {
+		p->next_ns = t->now_ns;
+		p->backoff_ns = SECOND_NS;
+	}
+	p->idle = !n.open;
+}
+
+static void send_again(struct tower *t, struct penalty *p)
+{
+	struct tracker_row r;
+	struct need n;
+
+	if (need_of(t, &p->txid, &n) < 0 || !n.any) {
+		plan(t, p, UNSENT_BACKOFF_MAX);
+		return;
+	}
+	if (!n.open) {
+		p->idle = true;
+		return;
+	}
+	if (tracker_get(t, &n.key, &r) == 0)
+		penalty_send(t, p, r.raw, r.raw_sz);
+}
+
+/* --- when -------------------------------------------------------------------------------------------------------- */
+
+void penalties_after_block(struct tower *t)
+{
+	for (struct penalty *p = t->penalty_first; p != NULL; p = p->next) {
+		if (p->idle || !p->committed)
+			continue;
+		if (t->tip.height >= p->since &&
+		    t->tip.height - p->since >= t->cfg.rebroadcast_blocks)
+			p->next_ns = t->now_ns;
+		else if (p->state == TRACKER_REFUSED && p->next_ns > t->now_ns + SECOND_NS)
+			p->next_ns = t->now_ns + SECOND_NS; /* the mempool has changed */
+	}
+}
+
+void penalties_send_due(struct tower *t, uint32_t limit)
+{
+	for (struct penalty *p = t->penalty_first; p != NULL && limit > 0; p = p->next) {
+		if (p->idle || !p->committed || p->next_ns > t->now_ns)
+			continue;
+		send_again(t, p);
+		limit--;
+	}
+}
+
+void tower_way_open(struct tower *t)
+{
+	for (struct penalty *p = t->penalty_first; p != NULL; p = p->next)
+		if (p->state == TRACKER_UNSENT) {
+			p->next_ns = t->now_ns;
+			p->backoff_ns = SECOND_NS;
+		}
+}
+
+void penalties_forget_uncommitted(struct tower *t)
+{
+	for (struct penalty *p = t->penalty_first, *next; p != NULL; p = next) {
+		next = p->next;
+		if (!p->committed)
+			penalty_remove(t, p);
+	}
+}
+
+void penalties_free(struct tower *t)
+{
+	while (t->penalty_first != NULL)
+		penalty_remove(t, t->penalty_first);
+}
+
+/* --- answers ------------------------------------------------------------------------------------------------------ */
+
+static void took(struct tower *t, struct penalty *p, uint64_t at_ns)
+{
+	p->state = TRACKER_SENT;
+	p->next_ns = UINT64_MAX;
+	p->backoff_ns = SECOND_NS;
+	if (p->sent_ns == 0)
+		p->sent_ns = at_ns;
+	if (!p->counted)
+		t->totals.penalties_sent_total++;
+	p->counted = true;
+}
+
+static void remember(struct penalty *p, const struct node_answer *a)
+{
+	const char *text = a->text == NULL ? "" : a->text;
+
+	p->code = a->code;
+	memset(p->text, 0, sizeof(p->text));
+	memccpy(p->text, text, '\0', sizeof(p->text) - 1);
+}
+
+void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
+			    const struct node_answer *a)
+{
+	struct penalty *p = penalty_find(t, txid);
+
+	if (p == NULL)
+		return;
+	switch (a->verdict) {
+	case NODE_SENT_P2P:
+		p->peer_cnt = a->peer_cnt;
+		if (a->peer_cnt > 0 && p->state == TRACKER_UNSENT)
+			took(t, p, a->at_ns);
+		else if (p->sent_ns == 0)
+			p->sent_ns = a->at_ns;
+		break;
+	case NODE_ACCEPTED:
+		remember(p, a);
+		p->code = 0;
+		took(t, p, a->at_ns);
+		break;
+	case NODE_REFUSED:
+		remember(p, a);
+		if (p->state != TRACKER_REFUSED) {
+			p->backoff_ns = SECOND_NS;
+			log_warn("penalty_refused",
+				 "A node refuses a penalty: it is kept and sent again",
+				 log_hash("penalty", txid->b), log_i64("code", a->code),
+				 log_str("text", p->text));
+		}
+		p->state = TRACKER_REFUSED;
+		plan(t, p, REFUSED_BACKOFF_MAX);
+		break;
+	case NODE_NO_PEER:
+	case NODE_UNREACHABLE:
+		break;
+	}
+}
