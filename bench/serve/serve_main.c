@@ -375,6 +375,7 @@ int serve_main(int argc, char **argv)
 	if (!done)
 		rc = serve_run(&o);
 	free(chain_paths);
-	rte_eal_cleanup();
+	/* No rte_eal_cleanup: it unmaps the heap while EAL's interrupt thread may be at work in it, on a memif whose
+	   other end has just gone.  The end of the process gives everything back. */
 	return rc;
 }

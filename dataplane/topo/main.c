@@ -264,6 +264,7 @@ int main(int argc, char **argv)
 	link_role_free(t.link);
 	net_role_free(t.net);
 	scan_free(t.scan);
-	rte_eal_cleanup();
+	/* No rte_eal_cleanup: it unmaps the heap while EAL's interrupt thread may be at work in it, on a memif whose
+	   other end has just gone.  The end of the process gives everything back. */
 	return rc;
 }
