@@ -97,7 +97,8 @@ void lab_send(struct lab_node *n, enum p2p_type type, const void *payload, size_
 {
 	uint8_t *msg;
 
-	if (!n->linked || n->dead || n->fault == LAB_SILENT)
+	if (!n->linked || n->dead || n->fault == LAB_SILENT ||
+	    (n->fault == LAB_LATE && n->late_sz > sizeof(n->late) / 2))
 		return;
 	msg = out_room(n, P2P_HEAD_SZ + sz);
 	if (sz != 0)
@@ -105,6 +106,13 @@ void lab_send(struct lab_node *n, enum p2p_type type, const void *payload, size_
 	n->out_sz += p2p_seal(msg, n->lab->cfg.network->magic, type, sz);
 	if (n->up)
 		spoil(n, msg, type);
+	if (n->fault == LAB_LATE) {
+		sz += P2P_HEAD_SZ;
+		assert_true(n->late_sz + sz <= sizeof(n->late));
+		n->out_sz -= sz;
+		memcpy(n->late + n->late_sz, n->out + n->out_sz, sz);
+		n->late_sz += sz;
+	}
 }
 
 static void send_block(struct lab_node *n, const struct lab_block *b)
@@ -279,6 +287,7 @@ static void unlink_node(struct lab_node *n)
 {
 	n->linked = n->up = n->sendheaders = n->cut = n->dead = false;
 	n->out_sz = 0;
+	n->late_sz = 0;
 	p2p_stream_free(&n->in);
 }
 

@@ -44,6 +44,7 @@ enum lab_fault {
 	LAB_OVERSIZE,     /* the next message announces 4,000,001 bytes */
 	LAB_BAD_POW,      /* headers without work */
 	LAB_UNLINKED,     /* headers of another chain */
+	LAB_LATE,         /* all it says is kept in `late` until the test sends it */
 	LAB_GAPS,         /* headers with one left out */
 	LAB_FAULT_CNT
 };
@@ -57,6 +58,8 @@ struct lab_node {
 	struct p2p_stream in;
 	uint8_t *out; /* on its way to sync */
 	size_t out_sz, out_cap;
+	uint8_t late[16384];
+	size_t late_sz;
 	bool cut, dead; /* reset after what is in out; sends nothing any more */
 	uint64_t services;
 	int32_t version;
