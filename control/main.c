@@ -115,11 +115,20 @@ static void op_block_ack(void *arg, uint32_t height, const struct hash256 *hash)
 		feed_block_ack(d->feed, height, hash);
 }
 
+static void op_session_reset(void *arg)
+{
+	struct daemon *d = arg;
+
+	if (d->feed)
+		feed_session_reset(d->feed);
+}
+
 static const struct tower_ops tower_ops = {
 	.watch_add = op_watch_add,
 	.watch_del = op_watch_del,
 	.broadcast = op_broadcast,
 	.block_ack = op_block_ack,
+	.session_reset = op_session_reset,
 };
 
 static void on_node_answer(void *arg, const struct hash256 *txid, const struct node_answer *a)
@@ -430,11 +439,10 @@ static void take_down(struct daemon *d)
 	if (uv_loop_close(&d->loop) != 0)
 		log_warn("shutdown", "Some connections did not close in time");
 
-	/* The store answers what the tower still waits for, so it is closed while the tower is there to hear it. */
-	if (d->store)
-		store_close(d->store);
 	if (d->tower)
 		tower_free(d->tower);
+	if (d->store)
+		store_close(d->store);
 	if (d->key)
 		tower_key_free(d->key);
 }

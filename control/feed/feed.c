@@ -332,6 +332,14 @@ void feed_block_ack(struct feed *f, uint32_t height, const struct hash256 *hash)
 	feed_change(f, &(struct backlog_entry){.op = BACKLOG_ACK, .height = height, .hash = *hash});
 }
 
+void feed_session_reset(struct feed *f)
+{
+	if (f->conn == NULL)
+		return;
+	session_fail(f, "the tower begins again from its store", false);
+	feed_touch(f);
+}
+
 bool feed_broadcast(struct feed *f, const struct hash256 *txid, const uint8_t *raw, size_t sz)
 {
 	struct link_broadcast rec = {.txid = *txid, .raw_sz = (uint32_t)sz};

@@ -60,6 +60,9 @@ void feed_free(struct feed *f);
 void feed_watch_add(struct feed *f, const struct locator *l);
 void feed_watch_del(struct feed *f, const struct locator *l);
 void feed_block_ack(struct feed *f, uint32_t height, const struct hash256 *hash);
+/* The tower cannot go on with this session (tower_ops.session_reset): it ends at the loop's next turn, and the next one
+   begins at tower_resume_point.  Without a session nothing happens. */
+void feed_session_reset(struct feed *f);
 /* True: handed to the link, and tower_broadcast_result follows unless the session ends first.  False: there is no
    session, or the link is full; nothing will follow, and the tower tries again (tower_way_open, tower_tick). */
 bool feed_broadcast(struct feed *f, const struct hash256 *txid, const uint8_t *raw, size_t sz);
