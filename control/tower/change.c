@@ -139,6 +139,21 @@ static bool still_watched(struct tower *t, const struct locator *l)
 	return found;
 }
 
+static int locator_cmp(const void *a, const void *b)
+{
+	return memcmp(a, b, LOCATOR_SZ);
+}
+
+static void drop_watches(struct tower *t, struct locator_list *l)
+{
+	if (l->cnt > 0)
+		qsort(l->p, l->cnt, sizeof(*l->p), locator_cmp);
+	for (size_t i = 0; i < l->cnt; i++)
+		if ((i == 0 || locator_cmp(&l->p[i - 1], &l->p[i]) != 0) &&
+		    !still_watched(t, &l->p[i]))
+			t->ops.watch_del(t->arg, &l->p[i]);
+}
+
 static void log_created(const struct tower *t, const struct note *n)
 {
 	const struct penalty *p = penalty_find(t, &n->penalty);
@@ -215,9 +230,7 @@ static void follow(struct change *c)
 	a->completed_total += d->completed_total;
 	a->blocks_total += d->blocks_total;
 	a->reorg_blocks_total += d->reorg_blocks_total;
-	for (size_t i = 0; i < c->dels.cnt; i++)
-		if (!still_watched(t, &c->dels.p[i]))
-			t->ops.watch_del(t->arg, &c->dels.p[i]);
+	drop_watches(t, &c->dels);
 	for (size_t i = 0; i < c->adds.cnt; i++)
 		t->ops.watch_add(t->arg, &c->adds.p[i]);
 	if (c->adds.cnt > 0 && t->has_tip && t->unsettled_height == HEIGHT_NONE)
