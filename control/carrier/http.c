@@ -269,6 +269,8 @@ bool http_send(struct http *h, const struct http_post *p, http_done_fn done, voi
 	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
 	curl_easy_setopt(e, CURLOPT_PROXY, ""); /* the environment must not redirect us */
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+	/* A request that ends while its name is looked up must not wait for the resolver's thread. */
+	curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(e, CURLOPT_HTTPAUTH, CURLAUTH_BASIC);
 	curl_easy_setopt(e, CURLOPT_USERNAME, p->user);
 	curl_easy_setopt(e, CURLOPT_PASSWORD, p->password);

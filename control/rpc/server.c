@@ -19,9 +19,10 @@ struct client {
 	size_t len, cap;
 	struct rpc_scan scan;
 	uint64_t begun_ms; /* when the unfinished request began; 0: there is none */
-	uint64_t
-		unread_ms; /* when the client last took something, while something waits; 0: nothing waits */
-	size_t unread; /* at unread_ms */
+	/* While something waits to be written: when the client last took any, and how much it had taken then. */
+	uint64_t unread_ms; /* 0: nothing waits */
+	uint64_t taken;
+	uint64_t queued; /* bytes given to the pipe */
 	bool reading;
 	bool eof;        /* it sends nothing more */
 	bool last_words; /* close once everything is written */
@@ -39,7 +40,8 @@ struct rpc {
 	struct client *clients;
 	struct rpc_info info;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-	struct stat st; /* of our socket file */
+	struct stat st;    /* of our socket file */
+	bool accept_waits; /* a connection could not be taken for want of memory */
 	bool ending;
 	uint64_t end_ms;
 	unsigned handles; /* not closed yet */
@@ -103,6 +105,11 @@ static void client_drop(struct client *c, const char *why)
 	client_close(c);
 }
 
+static uint64_t client_taken(const struct client *c)
+{
+	return c->queued - uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe);
+}
+
 struct answer {
 	uv_write_t req;
 	char *text;
@@ -146,9 +153,10 @@ static void client_send(struct client *c, char *text)
 		client_close(c);
 		return;
 	}
+	c->queued += buf.len;
 	if (c->unread_ms == 0) {
 		c->unread_ms = uv_now(c->rpc->loop);
-		c->unread = uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe);
+		c->taken = client_taken(c);
 	}
 }
 
@@ -313,11 +321,11 @@ static void client_want_read(struct client *c)
 static void client_check(struct client *c, uint64_t now)
 {
 	const struct rpc_limits *l = &c->rpc->limits;
-	size_t unread = uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe);
+	uint64_t taken = client_taken(c);
 
-	if (c->unread_ms != 0 && unread < c->unread) {
+	if (c->unread_ms != 0 && taken > c->taken) {
 		c->unread_ms = now;
-		c->unread = unread;
+		c->taken = taken;
 	} else if (c->unread_ms != 0 && now - c->unread_ms >= l->write_ms) {
 		client_drop(c, "does not read");
 		return;
@@ -329,6 +337,8 @@ static void client_check(struct client *c, uint64_t now)
 		client_close(c);
 }
 
+static void on_connection(uv_stream_t *s, int status);
+
 static void on_sweep(uv_timer_t *t)
 {
 	struct rpc *r = t->data;
@@ -338,6 +348,8 @@ static void on_sweep(uv_timer_t *t)
 		client_check(c, now);
 	if (r->clients == NULL)
 		uv_timer_stop(t);
+	if (r->accept_waits && !r->ending)
+		on_connection((uv_stream_t *)&r->listener, 0);
 }
 
 static void on_connection(uv_stream_t *s, int status)
@@ -348,8 +360,11 @@ static void on_connection(uv_stream_t *s, int status)
 	if (status < 0)
 		return;
 	c = calloc(1, sizeof(*c));
-	if (c == NULL)
-		return; /* the connection waits in the backlog */
+	r->accept_waits = c == NULL; /* libuv waits for uv_accept: the sweep tries again */
+	if (c == NULL) {
+		uv_timer_start(&r->sweep, on_sweep, r->limits.sweep_ms, r->limits.sweep_ms);
+		return;
+	}
 	c->rpc = r;
 	c->pipe.data = c;
 	uv_pipe_init(r->loop, &c->pipe, 0);

@@ -466,6 +466,37 @@ static void a_slow_reader_gets_everything(void **state)
 	world_free(w);
 }
 
+static void a_reader_slower_than_the_time_out_is_not_dropped(void **state)
+{
+	static const char page[] =
+		"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"getallappointments\","
+		"\"params\":{\"limit\":50}}";
+	struct rpc_limits limits = *QUICK;
+	struct world *w;
+	char some[12288];
+	uint64_t end;
+	int fd;
+
+	(void)state;
+	limits.write_ms = 600;
+	w = world_new(&limits);
+	fd = dial(w);
+	/* Small answers pile up to the bound, so what waits never falls below what the first one left. */
+	for (unsigned i = 0; i < 200; i++)
+		if (!say(fd, page))
+			break;
+	end = now_ms() + 1000;
+	while (now_ms() < end) {
+		recv(fd, some, sizeof(some), 0);
+		for (unsigned i = 0; i < 20; i++)
+			step(w);
+	}
+	assert_int_equal(info_of(w).dropped_total, 0);
+	assert_int_equal(info_of(w).client_cnt, 1);
+	close(fd);
+	world_free(w);
+}
+
 static void more_clients_than_allowed_are_told_so(void **state)
 {
 	enum { MAX = 8 };
@@ -531,6 +562,7 @@ int main(void)
 		cmocka_unit_test(half_a_request_is_waited_for_and_then_dropped),
 		cmocka_unit_test(a_client_that_never_reads_is_not_read_from_and_then_dropped),
 		cmocka_unit_test(a_slow_reader_gets_everything),
+		cmocka_unit_test(a_reader_slower_than_the_time_out_is_not_dropped),
 		cmocka_unit_test(more_clients_than_allowed_are_told_so),
 		cmocka_unit_test(a_client_that_vanishes_with_answers_under_way_does_no_harm),
 	};
