@@ -30,7 +30,8 @@
 #include "store/store.h"
 #include "teos/ids.h"
 
-#define TOWER_UNDO_DEPTH 144u
+/* So that after a reorg of a hundred blocks another one can be undone. */
+#define TOWER_UNDO_DEPTH 288u
 #define TOWER_RESOLVED_DEPTH \
 	100u /* a penalty in block C is resolved when block C + 100 is connected */
 

@@ -345,7 +345,7 @@ void sim_tick(struct sim *s, uint64_t advance_ns)
 
 /* --- transactions ------------------------------------------------------------------------------------------------ */
 
-static struct tx build(const struct hash256 *prev, uint32_t vout, uint32_t seed)
+static struct tx build(const struct hash256 *prev, uint32_t vout, uint32_t seed, uint32_t pad)
 {
 	struct tx x = {.sz = 0};
 	uint8_t *p = x.raw;
@@ -368,6 +368,15 @@ static struct tx build(const struct hash256 *prev, uint32_t vout, uint32_t seed)
 		store_le32(p, seed);
 		p += 4;
 	}
+	if (pad > 0) {
+		/* A longer second script, with a length of three bytes. */
+		p -= 5;
+		*p++ = 253;
+		store_le16(p, (uint16_t)pad);
+		p += 2;
+		memset(p, (int)seed, pad);
+		p += pad;
+	}
 	store_le32(p, 0);
 	p += 4;
 	x.sz = (uint32_t)(p - x.raw);
@@ -379,12 +388,21 @@ struct tx tx_make(uint32_t seed)
 {
 	struct hash256 prev = sha256d(&seed, sizeof(seed));
 
-	return build(&prev, 0, seed);
+	return build(&prev, 0, seed, 0);
 }
 
 struct tx tx_spend(const struct tx *prev, uint32_t vout, uint32_t seed)
 {
-	return build(&prev->txid, vout, seed);
+	return build(&prev->txid, vout, seed, 0);
+}
+
+struct tx tx_spend_sized(const struct tx *prev, uint32_t vout, uint32_t seed, uint32_t sz)
+{
+	struct tx x = build(&prev->txid, vout, seed, 300);
+
+	x = build(&prev->txid, vout, seed, 300 + sz - x.sz);
+	assert_int_equal(x.sz, sz);
+	return x;
 }
 
 /* --- clients ------------------------------------------------------------------------------------------------------ */

@@ -24,7 +24,7 @@
 #define SIM_START     1000u /* height of the tip of a new tower */
 
 struct tx {
-	uint8_t raw[600];
+	uint8_t raw[8192];
 	uint32_t sz;
 	struct hash256 txid;
 };
@@ -86,6 +86,8 @@ unsigned sim_sent(const struct sim *s, const struct hash256 *txid);
 /* --- transactions */
 struct tx tx_make(uint32_t seed); /* two outputs, spends nothing we know */
 struct tx tx_spend(const struct tx *prev, uint32_t vout, uint32_t seed);
+/* The same with exactly sz bytes (at least 400). */
+struct tx tx_spend_sized(const struct tx *prev, uint32_t vout, uint32_t seed, uint32_t sz);
 
 /* --- clients */
 struct user_id sim_user(unsigned n);
