@@ -350,12 +350,21 @@ int net_listen(struct net *n, uint16_t port, const struct net_conn_ops *ops,
 
 /* ---- using them ---- */
 
-/* A peer that has only ever offered a tiny window makes lwIP cut segments to half of it; when the window
-   grows, lwIP asserts that what it queued before fits the new cut, and would take the process down.
-   So to such a peer nothing is added while something is unsent. */
+/* lwIP cuts segments to half of the largest window that the peer has offered so far, and asserts that the
+   last one it has queued, with the room it has left in it, is no longer than it would make it now.  After a
+   window that was tiny, or nothing, that does not hold; then nothing is added until that segment is out. */
 static bool safe_to_write(const struct tcp_pcb *pcb)
 {
-	return pcb->unsent == NULL || pcb->snd_wnd_max / 2 >= pcb->mss;
+	const struct tcp_seg *last = pcb->unsent;
+	uint32_t cut = pcb->snd_wnd_max / 2 < pcb->mss ? pcb->snd_wnd_max / 2 : pcb->mss;
+
+	if (last == NULL)
+		return true;
+	while (last->next != NULL)
+		last = last->next;
+	if (cut == 0)
+		cut = pcb->mss;
+	return (uint32_t)last->len + LWIP_TCP_OPT_LENGTH(last->flags) + pcb->unsent_oversize <= cut;
 }
 
 size_t net_send_room(const struct net_conn *c)

@@ -10,6 +10,11 @@ enum {
 	ARP_SZ = 28,
 	IP4_HEADER_MIN = 20,
 	FRAGMENT_MASK = 0x3fff, /* "more fragments" and the offset */
+	TCP_HEADER_MIN = 20,
+	TCP_FLAG_SYN = 2,
+	TCP_OPT_END = 0,
+	TCP_OPT_NOP = 1,
+	TCP_OPT_MSS = 2,
 };
 
 static unsigned be16(const uint8_t *p)
@@ -17,10 +22,45 @@ static unsigned be16(const uint8_t *p)
 	return (unsigned)p[0] << 8 | p[1];
 }
 
+/* lwIP takes a segment size from any segment, though only a SYN may carry one, and asserts that what it has
+   queued before still fits: a peer could end the process with that. */
+static bool late_mss(const uint8_t *opt, size_t sz)
+{
+	size_t i = 0;
+
+	while (i < sz && opt[i] != TCP_OPT_END) {
+		if (opt[i] == TCP_OPT_MSS)
+			return true;
+		if (opt[i] == TCP_OPT_NOP) {
+			i++;
+			continue;
+		}
+		if (i + 1 >= sz || opt[i + 1] < 2)
+			break;
+		i += opt[i + 1];
+	}
+	return false;
+}
+
+/* The whole header must be in what is seen, or its options could not be judged. */
+static bool tcp_wanted(const uint8_t *tcp, size_t sz)
+{
+	size_t header;
+
+	if (sz < TCP_HEADER_MIN)
+		return false;
+	header = (size_t)(tcp[12] >> 4) * 4;
+	if (header < TCP_HEADER_MIN || header > sz)
+		return false;
+	return (tcp[13] & TCP_FLAG_SYN) != 0 ||
+	       !late_mss(tcp + TCP_HEADER_MIN, header - TCP_HEADER_MIN);
+}
+
 bool net_frame_wanted(const uint8_t *f, size_t sz, uint32_t own_ip4)
 {
 	const uint8_t *ip = f + ETH_HEADER;
 	uint32_t src, dst;
+	size_t ip_header;
 
 	if (sz < ETH_HEADER)
 		return false;
@@ -38,5 +78,10 @@ bool net_frame_wanted(const uint8_t *f, size_t sz, uint32_t own_ip4)
 		return false;
 	/* An answer to our own or a loopback address would go to lwIP's loop interface, which needs the
 	   thread that this process does not have. */
-	return src != own_ip4 && ip[12] != 0 && ip[12] != 127 && ip[12] < 224;
+	if (src == own_ip4 || ip[12] == 0 || ip[12] == 127 || ip[12] >= 224)
+		return false;
+	ip_header = (size_t)(ip[0] & 0xf) * 4;
+	if (ip_header < IP4_HEADER_MIN || ip_header > sz - ETH_HEADER)
+		return false;
+	return ip[9] != IPPROTO_TCP || tcp_wanted(ip + ip_header, sz - ETH_HEADER - ip_header);
 }

@@ -196,7 +196,7 @@ static void put_segment(struct fuzz *f)
 	sz = how & 32 ? word(f) % 1461 : byte(f);
 	t.data = bytes(f, &sz);
 	t.sz = sz;
-	wire_put(w, frame, wire_make_tcp(frame, &t), how & 64 ? 41 : 0);
+	wire_put(w, frame, wire_make_tcp(frame, &t), how & 64 ? 80 : 0);
 }
 
 static void put_raw(struct fuzz *f)

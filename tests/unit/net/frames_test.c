@@ -303,6 +303,45 @@ static void a_window_that_opens_from_nothing_does_no_harm(void **state)
 	node_alone(widen_window, "net_null0,no-rx=1");
 }
 
+/* A segment size in the middle of a connection: lwIP would believe it, and assert on what is queued. */
+static int shrink_segments(const struct node *self)
+{
+	static const uint8_t option[2][8] = {{2, 4, 0, 10, 1, 1, 1, 0}, {1, 3, 3, 1, 2, 4, 0, 10}};
+	static const uint8_t text[2000];
+	struct net_stats s;
+	struct wire_tcp t;
+	struct watch v;
+
+	(void)self;
+	NODE_REQUIRE(set_up(true));
+	NODE_REQUIRE(shake_hands(&v, &t, 4000));
+	/* A small window afterwards keeps a long segment in the queue. */
+	t.wnd = 300;
+	NODE_REQUIRE(put_tcp(&t));
+	turn(1);
+	NODE_REQUIRE(net_send(v.c, text, 500) == 500);
+	turn(1);
+	for (size_t i = 0; i < 2; i++) {
+		t.header = 7 << 4;
+		t.data = option[i];
+		t.sz = sizeof(option[i]);
+		NODE_REQUIRE(put_tcp(&t));
+		turn(1);
+		net_send(v.c, text, 500);
+	}
+	turn(5000); /* the timer that splits what does not fit the window */
+	net_stats_get(n, &s);
+	NODE_REQUIRE(s.rx_ignored == 2);
+	NODE_REQUIRE(v.closed == 0);
+	return 0;
+}
+
+static void a_segment_size_in_the_middle_of_a_connection_is_not_believed(void **state)
+{
+	(void)state;
+	node_alone(shrink_segments, "net_null0,no-rx=1");
+}
+
 static int hold_back_the_first_byte(const struct node *self)
 {
 	uint8_t f[WIRE_FRAME_MAX];
@@ -424,6 +463,7 @@ int main(void)
 		cmocka_unit_test(frames_that_are_not_for_us_never_reach_the_stack),
 		cmocka_unit_test(a_syn_to_a_port_without_listener_is_reset),
 		cmocka_unit_test(a_window_that_opens_from_nothing_does_no_harm),
+		cmocka_unit_test(a_segment_size_in_the_middle_of_a_connection_is_not_believed),
 		cmocka_unit_test(a_peer_that_leaves_gaps_cannot_take_all_buffers),
 		cmocka_unit_test(rubbish_kills_connections_at_most),
 	};
