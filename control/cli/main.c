@@ -41,7 +41,7 @@ static const struct method {
 	 {"[after]", "[limit]"},
 	 "trackers"},
 	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", {0}, NULL},
-	{"getcounters", "Counters of the dataplane, at most 5 s old", {0}, NULL},
+	{"getcounters", "Counters of the dataplane, a second or two old", {0}, NULL},
 	{"stop", "Stops vigild in good order", {0}, NULL},
 	{"help", "Lists the methods, or describes one", {"[method]"}, NULL},
 };

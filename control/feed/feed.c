@@ -223,9 +223,11 @@ static void on_connect_time(uv_timer_t *t)
 {
 	struct feed *f = t->data;
 	int fd = connect_fd(f->path);
+	char why[96];
 
 	if (fd < 0) {
-		note_error(f, strerror(-fd), false);
+		snprintf(why, sizeof(why), "cannot connect: %s", strerror(-fd));
+		note_error(f, why, false);
 		connect_later(f, 0);
 		return;
 	}

@@ -100,7 +100,7 @@ void feed_info_get(const struct feed *f, struct feed_info *out);
 /* Peers of the dataplane in this session.  Texts are NUL-terminated printable ASCII. */
 void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p),
 		    void *arg);
-/* The dataplane's counters as of at most 5 s ago.  Names are NUL-terminated printable ASCII. */
+/* The dataplane's counters as of a second or two ago.  Names are NUL-terminated printable ASCII. */
 void feed_each_stat(const struct feed *f, void (*cb)(void *arg, const struct link_stat *s),
 		    void *arg);
 

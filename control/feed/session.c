@@ -11,8 +11,8 @@
 
 #define HELLO_MS  5000u
 #define STALL_MS  30000u  /* something to write, and nothing taken */
-#define SILENT_MS 120000u /* asked for its counters every 5 s, and no byte came */
-#define STATS_MS  5000u
+#define SILENT_MS 120000u /* asked for its counters every second, and no byte came */
+#define STATS_MS  1000u
 
 void session_fail(struct feed *f, const char *why, bool broken)
 {

@@ -213,7 +213,7 @@ const struct rpc_method rpc_methods[] = {
 	 rpc_gettrackers,
 	 {AFTER(RPC_APPT_KEY_SZ), LIMIT(RPC_ROWS_PAGE_MAX)}},
 	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", getpeers, {{0}}},
-	{"getcounters", "Counters of the dataplane, at most 5 s old", getcounters, {{0}}},
+	{"getcounters", "Counters of the dataplane, a second or two old", getcounters, {{0}}},
 	{"stop", "Stops vigild in good order", stop, {{0}}},
 	RPC_HELP_METHOD,
 };

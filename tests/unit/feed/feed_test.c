@@ -459,6 +459,22 @@ static void a_lost_session_is_told_and_begun_again(void **state)
 	world_free(w);
 }
 
+static void the_tower_may_begin_a_session_again(void **state)
+{
+	struct world *w = world_new(NULL);
+
+	(void)state;
+	feed_session_reset(w->feed); /* there is none */
+	open_session(w);
+	feed_session_reset(w->feed);
+	assert_int_equal(w->tower.called[T_LOST], 0); /* never from within a call of the tower */
+	assert_true(STEP_UNTIL(w, w->tower.called[T_LOST] == 1, 5000));
+	assert_true(STEP_UNTIL(w, w->dp.fd < 0 || w->dp.accepted == 2, 5000));
+	open_session(w);
+	assert_int_equal(info_of(w).protocol_errors_total, 0);
+	world_free(w);
+}
+
 static void a_loss_before_start_is_not_the_towers_business(void **state)
 {
 	struct world *w = world_new(NULL);
@@ -666,6 +682,7 @@ int main(void)
 		cmocka_unit_test(broadcast_results_are_translated),
 		cmocka_unit_test(peers_chain_and_counters_are_kept_for_the_session),
 		cmocka_unit_test(a_lost_session_is_told_and_begun_again),
+		cmocka_unit_test(the_tower_may_begin_a_session_again),
 		cmocka_unit_test(a_loss_before_start_is_not_the_towers_business),
 		cmocka_unit_test(another_version_or_network_is_refused),
 		cmocka_unit_test(wrong_hello_waits_ten_seconds),
