@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -47,8 +48,8 @@ def parse_args():
     p.add_argument("--rate", type=float, default=20, help="blocks a second (default %(default)s)")
     p.add_argument("--start-blocks", type=int, default=20,
                    help="blocks that are there before the tower starts (default %(default)s)")
-    p.add_argument("--generation", choices=("current", "legacy"), default="current",
-                   help="of the client (default %(default)s)")
+    p.add_argument("--locator-form", choices=("current", "legacy"), default="current",
+                   help="which end of a txid the client takes for a locator (default %(default)s)")
     p.add_argument("--seed", type=int, default=1, help="of the chain (default %(default)s)")
     p.add_argument("--loss-ppm", type=int, default=0, help="frames per million that the wire loses (default 0)")
     p.add_argument("--chain", action="append", metavar="FILE",
@@ -107,7 +108,7 @@ class Screen:
 
 def span(ns):
     """A time a person can read."""
-    if ns is None:
+    if not ns:
         return "?"
     if ns < 1_000_000:
         return f"{ns / 1e3:.0f} us"
@@ -150,7 +151,7 @@ class Programs:
         done = subprocess.run([self.path(name), *argv], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                               env=self.env, timeout=timeout, check=False)
         if done.returncode not in ok:
-            raise DemoError(f"{name} {argv[0]}: status {done.returncode}: {done.stderr.strip()[-800:]}")
+            raise DemoError(f"{name} {' '.join(argv)[:200]}: status {done.returncode}: {done.stderr.strip()[-800:]}")
         return done
 
     def log_tail(self, name):
@@ -225,6 +226,7 @@ class Chain:
         self.anchor = None
         self.blocks = self.tip_height = self.total_bytes = 0
         self.planted = []
+        self.hold = None  # the node waits at this height until the tower is there
         self.about = ""
 
 
@@ -238,6 +240,9 @@ def generated(args, programs, folder):
     middle = (args.start_blocks + args.blocks) // 2
     if args.reorg_depth and middle - args.reorg_depth > args.start_blocks and middle < args.blocks:
         options += ["--reorg", f"{middle}:{args.reorg_depth}", "--stale-breaches", "1", "--both-breaches", "1"]
+        # Or a fast node would be on the other branch before the tower has asked for the losing blocks.
+        c.hold = middle
+        c.serve_options = ["--hold-at", str(middle)]
     made = json.loads(programs.run("vigil-replay", "synth", *options, timeout=600).stdout)
     c.files = [str(folder / "chain.dat")]
     c.blocks, c.tip_height, c.total_bytes = made["blocks"], made["tip_height"], made["bytes"]
@@ -306,8 +311,8 @@ def recorded(args, programs, folder):
 # --- the run ----------------------------------------------------------------------------------------------------
 
 
-class Report:
-    """The node's report, read as it grows."""
+class Tail:
+    """The whole lines that a growing file has got since the last look."""
 
     def __init__(self, path):
         self.path, self.at = path, 0
@@ -320,27 +325,32 @@ class Report:
             data = f.read()
         whole = data.rfind(b"\n") + 1
         self.at += whole
-        return [json.loads(line) for line in data[:whole].splitlines()]
+        return data[:whole].decode(errors="replace").splitlines()
+
+
+def log_fields(line):
+    return {k: v.strip('"') for k, v in re.findall(r'(\w+)=("[^"]*"|\S+)', line)}
 
 
 class Watch:
-    """Follows the replay: blocks, breaches, and what the node was given."""
+    """Follows the replay by what both sides say: the node's report, and the tower's log and control socket."""
 
-    def __init__(self, screen, tower, report, chain):
-        self.screen, self.tower, self.report, self.chain = screen, tower, report, chain
-        self.announced = self.announced_bytes = 0
+    def __init__(self, screen, tower, folder, chain, node):
+        self.screen, self.tower, self.chain, self.node = screen, tower, chain, node
+        self.report, self.log = Tail(folder / "report.jsonl"), Tail(folder / "vigild.log")
+        self.announced = self.announced_bytes = self.undone = 0
         self.height = 0
-        self.all_known = False
-        self.seen = {}       # penalty txid -> when the node had it
-        self.again = 0
-        self.trackers = {}   # penalty txid -> row
+        self.holding = self.all_known = False
+        self.seen = {}      # penalty txid -> when the node had it
+        self.breaches = {}  # dispute txid -> the tower's first word about it
+        self.state = {}     # locator -> followed, watched again, or done
+        self.sent = {}      # penalty txid -> when it was first sent
         self.shown = set()
         self.rates = []
-        self.rows = []       # (hit, sent, seen) after the last byte, of each breach
-        self.undone = 0
+        self.rows = []      # (hit, sent, seen) after the last byte, of each breach
 
     def take_report(self):
-        for e in self.report.news():
+        for e in map(json.loads, self.report.news()):
             if e["event"] in ("announce", "side_block"):
                 self.announced += 1
                 self.announced_bytes += e["sz"]
@@ -349,32 +359,45 @@ class Watch:
                     self.screen.step(f"reorg: the node undoes {e['disconnected']} blocks, "
                                      f"its best is now {e['height']} on another branch")
             elif e["event"] == "tx":
-                self.again += e["txid"] in self.seen
                 self.seen.setdefault(e["txid"], e["mono_ns"])
+            elif e["event"] == "hold":
+                self.holding = True
             elif e["event"] == "all_known":
                 self.all_known = True
             elif e["event"] in ("bad_tx", "drop"):
                 self.screen.step(f"node: {e}")
 
+    def take_log(self):
+        states = {"breach": "followed", "breach_undone": "watched again", "resolved": "done",
+                  "resolved_undone": "followed"}
+        for e in map(log_fields, self.log.news()):
+            event = e.get("event")
+            if event not in states:
+                continue
+            self.state[e["locator"]] = states[event]
+            if event == "breach_undone":
+                self.screen.step(f"the breach at height {e['height']} went with them: its appointment is watched again")
+            if event == "breach" and e["txid"] in self.breaches:
+                self.screen.step(f"BREACH again, now at height {e['height']}: {short(e['txid'])}")
+            elif event == "breach":
+                self.breaches[e["txid"]] = e
+
     def take_trackers(self):
         for row in self.tower.call("--all", "gettrackers")["trackers"]:
-            self.trackers.setdefault(row["penalty_txid"], row)
+            if row["sent_ns"]:
+                self.sent.setdefault(row["penalty_txid"], row["sent_ns"])
 
     def show_breaches(self):
-        if any(txid not in self.trackers for txid in self.seen):
+        due = [b for b in self.breaches.values() if b["penalty"] in self.seen and b["penalty"] not in self.shown]
+        if any(b["penalty"] not in self.sent for b in due):
             self.take_trackers()
-        for txid, seen_ns in self.seen.items():
-            row = self.trackers.get(txid)
-            if txid in self.shown or row is None:
-                continue
-            self.shown.add(txid)
-            times = [None, None, None]
-            if row["last_byte_ns"] is not None:
-                times = [t and t - row["last_byte_ns"] for t in (row["hit_ns"], row["sent_ns"], seen_ns)]
-                self.rows.append(times)
-            at = "stale block" if row["dispute_height"] is None else f"height {row['dispute_height']}"
+        for b in due:
+            self.shown.add(b["penalty"])
+            last, hit = int(b.get("last_byte_ns", 0)), int(b.get("hit_ns", 0))
+            times = [t and last and t - last for t in (hit, self.sent.get(b["penalty"]), self.seen[b["penalty"]])]
+            self.rows.append(times)
             hit, sent, seen = (span(t) for t in times)
-            self.screen.step(f"BREACH at {at:<11}  {short(row['dispute_txid'])}   last byte -> hit {hit:>8}"
+            self.screen.step(f"BREACH at height {b['height']:<6} {short(b['txid'])}   last byte -> hit {hit:>8}"
                              f" -> penalty sent {sent:>8} -> at the node {seen:>8}")
 
     def show_progress(self):
@@ -386,16 +409,23 @@ class Watch:
         self.screen.status(f"            block {self.height} of {self.chain.tip_height}   {rate}   "
                            f"penalties at the node {len(self.seen)} of {len(self.chain.planted)}")
 
+    def look(self):
+        self.tower.programs.check()
+        self.take_report()
+        info = self.tower.call("getinfo")
+        self.height = info["height"] or 0
+        if self.holding and self.height >= self.chain.hold:
+            self.holding = False
+            self.node.send_signal(signal.SIGUSR1)
+        self.take_log()
+        self.show_breaches()
+        self.show_progress()
+
     def run(self, timeout):
         end = time.monotonic() + timeout
         expected = {b["penalty_txid"] for b in self.chain.planted if "penalty_txid" in b}
         while True:
-            self.tower.programs.check()
-            self.take_report()
-            info = self.tower.call("getinfo")
-            self.height = info["height"] or 0
-            self.show_breaches()
-            self.show_progress()
+            self.look()
             done = self.all_known and self.height >= self.chain.tip_height
             if done and len(self.seen) >= len(self.chain.planted) and expected <= set(self.seen):
                 break
@@ -405,10 +435,7 @@ class Watch:
                 break
             time.sleep(0.1)
         time.sleep(1.0)  # whatever should not be there has its chance to come
-        self.take_report()
-        self.take_trackers()
-        self.show_breaches()
-        self.show_progress()
+        self.look()
         self.screen.end_status()
 
 
@@ -455,7 +482,7 @@ def start_programs(args, chain, programs, folder, screen):
 
 
 def add_appointments(args, chain, programs, folder, url, screen):
-    client = ["--url", url, "--key", str(folder / "client.key"), "--generation", args.generation, "--wait", "20"]
+    client = ["--url", url, "--key", str(folder / "client.key"), "--locator-form", args.locator_form, "--wait", "20"]
     programs.run("vigil-client", *client, "keygen")
     user = json.loads(programs.run("vigil-client", *client, "register").stdout)
     screen.step(f"user {short(user['user_id'])} registered: {user['available_slots']:,} slots until height "
@@ -477,34 +504,36 @@ def add_appointments(args, chain, programs, folder, url, screen):
 
 def summary(args, chain, watch, info, screen):
     planted = len(chain.planted)
-    expected = {b["penalty_txid"] for b in chain.planted if "penalty_txid" in b}
     disputes = {b["dispute_txid"] for b in chain.planted}
-    found = {row["dispute_txid"] for row in watch.trackers.values()}
-    by_dispute = {row["dispute_txid"]: txid for txid, row in watch.trackers.items()}
-    if not expected:  # of recorded blocks only the disputes are known
-        expected = {by_dispute.get(d) for d in disputes}
-    missed = len([p for p in expected if p not in watch.seen])
-    extra = len([p for p in watch.seen if p not in expected]) + len(found - disputes)
-    penalised = planted - missed
-    unharmed = info["tower"]["appointments"]
+    # Of recorded blocks only the disputes are known beforehand.
+    penalty_of = {d: b["penalty"] for d, b in watch.breaches.items()}
+    expected = {b.get("penalty_txid") or penalty_of.get(b["dispute_txid"]) for b in chain.planted}
+    found = len(disputes & set(watch.breaches))
+    penalised = len(expected & set(watch.seen))
+    missed = planted - min(found, penalised)
+    extra = len(set(watch.breaches) - disputes) + len(set(watch.seen) - expected)
+    watched, followed = (info["tower"][k] for k in ("appointments", "trackers"))
+    by_state = {s: list(watch.state.values()).count(s) for s in ("followed", "watched again", "done")}
+    again = by_state["watched again"]
     screen.line()
     screen.line(f"  blocks      {watch.announced + args.start_blocks:>7,}   served, scanned up to height "
                 f"{watch.height}" + (f"; {watch.undone} undone by a reorg" if watch.undone else ""))
     screen.line(f"  planted     {planted:>7,}   breaches with an appointment")
-    screen.line(f"  found       {len(found):>7,}")
+    screen.line(f"  found       {found:>7,}")
     screen.line(f"  penalised   {penalised:>7,}   penalties that the node has")
     screen.line(f"  missed      {missed:>7,}")
-    screen.line(f"  extra       {extra:>7,}   penalties that nobody planted")
-    screen.line(f"  untouched   {unharmed:>7,}   of {args.decoys:,} other appointments")
-    if watch.rows:
-        for i, what in enumerate(("hit", "penalty sent", "penalty at the node")):
-            values = [r[i] for r in watch.rows if r[i] is not None]
-            if values:
-                screen.line(f"  last byte of the block -> {what:<20} median {span(middle_of(values)):>8}   "
-                            f"longest {span(max(values)):>8}")
-    good = (planted == len(found) == penalised and missed == 0 and extra == 0 and unharmed == args.decoys
-            and watch.height == chain.tip_height)
-    return good
+    screen.line(f"  extra       {extra:>7,}   breaches or penalties that nobody planted")
+    screen.line(f"  of {planted + args.decoys:,} appointments {watched:,} are watched"
+                + (f" ({again} of them again, after the reorg)" if again else "")
+                + f", {followed:,} penalties are followed, {by_state['done']:,} are buried and done")
+    for i, what in enumerate(("hit", "penalty sent", "penalty at the node")):
+        values = [r[i] for r in watch.rows if r[i]]
+        if values:
+            screen.line(f"  last byte of the block -> {what:<20} median {span(middle_of(values)):>8}   "
+                        f"longest {span(max(values)):>8}")
+    return (planted == found == penalised and missed == 0 and extra == 0 and watch.height == chain.tip_height
+            and watched == args.decoys + again and followed == by_state["followed"]
+            and watched + followed + by_state["done"] == planted + args.decoys)
 
 
 def demo(args, folder, programs):
@@ -518,7 +547,7 @@ def demo(args, folder, programs):
     screen.step(f"the node begins to announce blocks, {args.rate:g} a second")
     screen.line()
     node.send_signal(signal.SIGUSR1)
-    watch = Watch(screen, tower, Report(folder / "report.jsonl"), chain)
+    watch = Watch(screen, tower, folder, chain, node)
     watch.run(args.timeout or 30 + 2 * (chain.blocks - args.start_blocks) / args.rate + chain.total_bytes / 20e6)
     good = summary(args, chain, watch, tower.call("getinfo"), screen)
     bad = programs.stop()

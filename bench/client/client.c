@@ -27,7 +27,11 @@ static const char help_text[] =
 	"  --url URL              default http://127.0.0.1:9814\n"
 	"  --key FILE             32-byte secret key, readable by its owner only (default "
 	"vigil-client.key)\n"
-	"  --generation G         current (default) or legacy: locators, blob keys, receipts\n"
+	"  --generation G         current (default) or legacy: how it registers, and the bytes "
+	"under receipts\n"
+	"  --locator-form G       current or legacy: how locators and blob keys follow from a txid "
+	"(default: as\n"
+	"                         the generation does)\n"
 	"  --tower-id HEX         the key that must have signed every receipt (default: the first "
 	"one seen)\n"
 	"  --wait S               seconds to go on trying while the tower is unreachable or not "
@@ -48,7 +52,7 @@ struct options {
 	struct api_config api;
 	const char *key_path, *breaches_path, *log;
 	enum planted_branch branch;
-	bool has_dispute;
+	bool has_dispute, has_scheme;
 	struct hash256 dispute;
 	uint8_t *penalty;
 	uint32_t penalty_sz;
@@ -60,6 +64,7 @@ enum opt {
 	OPT_URL = 256,
 	OPT_KEY,
 	OPT_GENERATION,
+	OPT_LOCATOR_FORM,
 	OPT_TOWER_ID,
 	OPT_WAIT,
 	OPT_DELAY,
@@ -80,6 +85,7 @@ static const struct option longopts[] = {
 	{"url", required_argument, NULL, OPT_URL},
 	{"key", required_argument, NULL, OPT_KEY},
 	{"generation", required_argument, NULL, OPT_GENERATION},
+	{"locator-form", required_argument, NULL, OPT_LOCATOR_FORM},
 	{"tower-id", required_argument, NULL, OPT_TOWER_ID},
 	{"wait", required_argument, NULL, OPT_WAIT},
 	{"to-self-delay", required_argument, NULL, OPT_DELAY},
@@ -118,15 +124,10 @@ static bool read_u32(const char *s, uint32_t max, uint32_t *v)
 	return true;
 }
 
-static bool read_generation(struct options *o, const char *s)
+static bool read_generation(const char *s, bool *legacy)
 {
-	bool legacy = strcmp(s, "legacy") == 0;
-
-	if (!legacy && strcmp(s, "current") != 0)
-		return false;
-	o->api.generation = legacy ? CLIENT_LEGACY : CLIENT_CURRENT;
-	o->api.scheme = legacy ? LOCATOR_DISPLAY : LOCATOR_INTERNAL;
-	return true;
+	*legacy = strcmp(s, "legacy") == 0;
+	return *legacy || strcmp(s, "current") == 0;
 }
 
 static bool read_penalty(struct options *o, const char *s)
@@ -155,6 +156,7 @@ static bool read_branch(struct options *o, const char *s)
 
 static bool read_option(struct options *o, enum opt opt, const char *arg)
 {
+	bool legacy;
 	uint64_t n;
 
 	switch (opt) {
@@ -165,7 +167,16 @@ static bool read_option(struct options *o, enum opt opt, const char *arg)
 		o->key_path = arg;
 		return *arg != '\0';
 	case OPT_GENERATION:
-		return read_generation(o, arg);
+		if (!read_generation(arg, &legacy))
+			return false;
+		o->api.generation = legacy ? CLIENT_LEGACY : CLIENT_CURRENT;
+		return true;
+	case OPT_LOCATOR_FORM:
+		if (!read_generation(arg, &legacy))
+			return false;
+		o->api.scheme = legacy ? LOCATOR_DISPLAY : LOCATOR_INTERNAL;
+		o->has_scheme = true;
+		return true;
 	case OPT_TOWER_ID:
 		o->api.has_tower_id = true;
 		return hex_decode(o->api.tower_id.b, USER_ID_SZ, arg, strlen(arg));
@@ -485,6 +496,9 @@ int main(int argc, char **argv)
 	}
 	if (o.api.to_self_delay == UINT32_MAX)
 		o.api.to_self_delay = o.api.generation == CLIENT_LEGACY ? 20 : 42;
+	if (!o.has_scheme)
+		o.api.scheme = o.api.generation == CLIENT_LEGACY ? LOCATOR_DISPLAY
+								 : LOCATOR_INTERNAL;
 	cmd = find_command(argv[optind]);
 	if (!cmd || argc - optind - 1 > cmd->args_max) {
 		fprintf(stderr, "vigil-client: one command is needed; see --help\n");

@@ -33,7 +33,6 @@ struct node {
 	struct peer *peer[NODE_PEERS_MAX];
 	uint32_t peer_seq;
 	struct node_stats stats;
-	const struct net *net; /* for the time of the frame being handled */
 };
 
 /* A block on its way out. */
@@ -63,7 +62,6 @@ struct peer {
 
 	uint8_t *in;                   /* unhandled bytes */
 	size_t in_sz, in_cap, in_debt; /* debt: bytes of them not given back to the window yet */
-	uint64_t in_ns;                /* when the last of them came */
 
 	uint8_t *small; /* small messages on their way */
 	size_t small_sz, small_done, small_cap;

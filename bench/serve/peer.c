@@ -188,7 +188,6 @@ static void on_data(void *arg, struct net_conn *c, const uint8_t *data, size_t s
 	memcpy(p->in + p->in_sz, data, sz);
 	p->in_sz += sz;
 	p->in_debt += sz;
-	p->in_ns = net_rx_ns(p->node->net);
 	peer_flush(p);
 }
 

@@ -205,7 +205,8 @@ static void on_tx(struct peer *p, const uint8_t *payload, size_t sz)
 
 	n->stats.txs_in++;
 	n->stats.txs_new += v == MEMPOOL_NEW;
-	report_begin(n->report, v == MEMPOOL_BAD ? "bad_tx" : "tx", p->in_ns);
+	/* The time at which the node has it: later than its arrival while requested blocks go out before. */
+	report_begin(n->report, v == MEMPOOL_BAD ? "bad_tx" : "tx", mono_ns());
 	report_num(n->report, "conn", p->id);
 	report_num(n->report, "sz", sz);
 	if (v == MEMPOOL_BAD) {

@@ -254,7 +254,6 @@ int serve_run(const struct serve_options *o)
 		fail(why, strerror(-err));
 		goto out;
 	}
-	n.net = net;
 	port = o->port ? o->port : chainset_network(n.chain)->p2p_port;
 	err = net_listen(net, port, &peer_ops, peer_accept, &n);
 	if (err) {

@@ -44,12 +44,6 @@ void net_abort(struct net_conn *c)
 	c->aborted = true;
 }
 
-uint64_t net_rx_ns(const struct net *n)
-{
-	(void)n;
-	return 4711;
-}
-
 void net_peer_addr(const struct net_conn *c, struct net_addr *a)
 {
 	(void)c;
