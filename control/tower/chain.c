@@ -121,15 +121,16 @@ static bool collect(void *arg, struct slice key, struct slice value)
 	struct header_row r;
 	uint32_t height;
 
+	/* The genesis block is never among them: headers follow a root, and it can only be one. */
 	if (x->cnt == x->max || !key_height_decode(key, &height) || height != x->next ||
-	    !header_row_decode(value, &r))
+	    height == 0 || !header_row_decode(value, &r))
 		return false;
 	/* Newest first, from the end of the room. */
 	memcpy(x->out + (size_t)(x->max - 1 - x->cnt) * HEADER_SZ, r.header, HEADER_SZ);
 	memcpy(x->work, r.work, sizeof(x->work));
 	x->cnt++;
 	x->next--;
-	return height > 0;
+	return true;
 }
 
 static uint32_t resume_height(const struct tower *t)

@@ -20,6 +20,7 @@ def test_planted_breaches_are_penalised(memif):
     memif.replay.go()
     memif.penalised()
     memif.tower.wait_height(60)
+    assert memif.tracked() == {b["penalty_txid"] for b in memif.planted}
     info = memif.tower.rpc("getinfo")["tower"]
     assert info["breaches_total"] == info["trackers"] == 16
     assert info["appointments"] == info["invalid_blobs_total"] == 0
@@ -59,6 +60,10 @@ def test_reorgs_of_one_and_of_five_blocks(memif):
     memif.penalised(unique)
     memif.tower.wait_height(60)
     assert memif.tower.rpc("getinfo")["tower"]["reorg_blocks_total"] == 6
+    # A dispute that only stale blocks held is watched again, as if it had not been seen.
+    best = {b["penalty_txid"] for b in memif.planted if b["branch"] == "best"}
+    assert memif.tracked() == best and len(best) == 9
+    assert memif.tower.rpc("getinfo")["tower"]["appointments"] == 3
 
 
 def test_one_frame_in_a_hundred_lost_costs_time_only(memif):
@@ -171,8 +176,8 @@ def test_a_misdeed_of_the_node_costs_no_breach(memif, misdeed):
     assert drops >= 1 or misdeed == "--bad-checksum-at"
 
 
-@pytest.mark.parametrize("generation", [CURRENT, LEGACY])
-def test_real_blocks_above_an_anchor(memif, rng, shared, generation):
+@pytest.mark.parametrize("form", [CURRENT, LEGACY])
+def test_real_blocks_above_an_anchor(memif, rng, shared, form):
     files = [shared / "blocks" / f"block{h}.raw" for h in (928848, 928849)]
     blocks = [Block.parse(f.read_bytes()) for f in files]
     memif.chain = files
@@ -188,8 +193,8 @@ def test_real_blocks_above_an_anchor(memif, rng, shared, generation):
     targets = [blocks[0].txs[3], blocks[0].txs[-1], blocks[1].txs[0], blocks[1].txs[700]]
     penalties = [Breach.of_txid(rng, tx.txid) for tx in targets]
     for tx, penalty in zip(targets, penalties):
-        blob = seal(penalty.serialize(), tx.txid, generation)
-        memif.clients[generation].add(locator(tx.txid, generation), blob)
+        blob = seal(penalty.serialize(), tx.txid, form)
+        memif.clients[form].add(locator(tx.txid, form), blob)
     memif.replay.go()
     memif.penalised([{"penalty_txid": display(p.txid)} for p in penalties])
     memif.tower.wait_height(928849)

@@ -16,15 +16,15 @@ def real_block(shared, height):
     return Block.parse((shared / "blocks" / f"block{height}.raw").read_bytes())
 
 
-@pytest.mark.parametrize("generation", [CURRENT, LEGACY])
-def test_a_real_txid_is_hit(lab, rng, shared, generation):
+@pytest.mark.parametrize("form", [CURRENT, LEGACY])
+def test_a_real_txid_is_hit(lab, rng, shared, form):
     first, second = real_block(shared, FIRST), real_block(shared, FIRST + 1)
     node = lab.node(Chain([first], base_height=FIRST), network="testnet3")
     tower = lab.tower(node, network="testnet3")
     tower.settings["chain"] = {"start": "anchor", "anchor": f"{display(first.prev)}:{FIRST - 1}"}
     tower.memory_mb = 384
     tower.start()
-    client = lab.client(tower, rng, generation)
+    client = lab.client(tower, rng, form)
     tower.wait_height(FIRST)
 
     # In the block that is known already, and in the one to come: first, last and some in between.

@@ -189,7 +189,8 @@ class Replay(Program):
 
     def __init__(self, folder, device, chain, *options, network="regtest", user=None):
         self.report = folder / "replay.jsonl"
-        self.started = self.report.stat().st_size if self.report.exists() else 0
+        # What a killed run leaves behind keeps the next one from listening.
+        device.socket.unlink(missing_ok=True)
         files = [chain] if isinstance(chain, (str, os.PathLike)) else chain
         super().__init__(
             "replay",

@@ -74,13 +74,17 @@ class Refused(Exception):
 
 
 class Client:
-    """One user with a key.  Every receipt is verified before a call returns."""
+    """One user with a key.  Every receipt is verified before a call returns.
 
-    def __init__(self, host, port, secret, generation=CURRENT, tower_id=None, timeout=20):
+    generation is how it speaks HTTP, form how it computes locators and keys from a txid: the two
+    are independent for a tower (section 2)."""
+
+    def __init__(self, host, port, secret, generation=CURRENT, form=None, tower_id=None, timeout=20):
         self.host, self.port = host, port
         self.secret = secret
         self.user_id = secp.public_key(secret)
         self.generation = generation
+        self.form = form or generation
         self.tower_id = tower_id
         self.timeout = timeout
 
@@ -150,10 +154,10 @@ class Client:
         return reply
 
     def add_breach(self, breach):
-        """An appointment for a bitcoin.Breach, in this client's form."""
+        """An appointment for a bitcoin.Breach."""
         txid = breach.dispute.txid
-        blob = seal(breach.penalty.serialize(), txid, self.generation)
-        return self.add(locator(txid, self.generation), blob)
+        blob = seal(breach.penalty.serialize(), txid, self.form)
+        return self.add(locator(txid, self.form), blob)
 
     def get(self, loc):
         message = b"get appointment " + loc.hex().encode()
