@@ -5,6 +5,7 @@ static const struct txid_kernel *const kernels[] = {
 	&txid_portable,
 #ifdef VIGIL_HAVE_SHANI
 	&txid_shani,
+	&txid_shani4,
 #endif
 };
 

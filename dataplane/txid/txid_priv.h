@@ -1,65 +1,55 @@
-/* txid_priv.h - what the kernels share.  Included only from txid/. */
+/* txid_priv.h - what the kernels share.  Included only from txid/.
+
+   A kernel is an engine, which runs SHA-256 over several messages at once, under one scheduler (run.c), which
+   knows transactions.  Only engines are compiled for more than the baseline instruction set. */
 #ifndef VIGIL_TXID_TXID_PRIV_H
 #define VIGIL_TXID_TXID_PRIV_H
 
 #include "btc/bytes.h"
 #include "txid/txid.h"
 
+#define TXID_LANE_MAX 16u
+
 extern const struct txid_kernel txid_portable;
-extern const struct txid_kernel txid_shani; /* only where the build has VIGIL_HAVE_SHANI */
+extern const struct txid_kernel txid_avx2;         /* VIGIL_HAVE_AVX2 */
+extern const struct txid_kernel txid_shani;        /* VIGIL_HAVE_SHANI */
+extern const struct txid_kernel txid_shani4;       /* VIGIL_HAVE_SHANI */
+extern const struct txid_kernel txid_avx512;       /* VIGIL_HAVE_AVX512 */
+extern const struct txid_kernel txid_avx512_shani; /* VIGIL_HAVE_AVX512 and VIGIL_HAVE_SHANI */
 
-/* A txid's preimage as SHA-256 blocks, hashed where they lie.  Only two places need a copy: the first block
-   of a segwit transaction, from which marker and flag are cut, and the end, to which locktime and padding are
-   joined.
+/* The initial state with the words in order, as they lie in memory. */
+#define TXID_IV_ORDERED                                                                           \
+	{                                                                                         \
+		{                                                                                 \
+			0x67, 0xe6, 0x09, 0x6a, 0x85, 0xae, 0x67, 0xbb, 0x72, 0xf3, 0x6e, 0x3c,   \
+				0x3a, 0xf5, 0x4f, 0xa5, 0x7f, 0x52, 0x0e, 0x51, 0x8c, 0x68, 0x05, \
+				0x9b, 0xab, 0xd9, 0x83, 0x1f, 0x19, 0xcd, 0xe0, 0x5b,             \
+		}                                                                                 \
+	}
 
-     wire      version | 00 01 | inputs, outputs ........................ | witness | locktime
-     segment   head: version and 60 bytes | body: in place, whole blocks | tail: the rest, locktime, padding */
-enum { TXID_HEAD, TXID_BODY, TXID_TAIL, TXID_SEG_CNT };
-
-struct txid_seg {
-	const uint8_t *p;
-	size_t cnt; /* blocks, may be 0 except in the tail */
+/* States are 32 bytes each at any alignment, in whatever order of words the engine likes. */
+struct txid_engine {
+	unsigned lane_cnt; /* messages at once, at most TXID_LANE_MAX */
+	/* Takes over when at most narrow_max lanes have work; NULL and 0 if nothing is faster then.  Its states
+	   have the same order of words. */
+	unsigned narrow_max;
+	const struct txid_engine *narrow;
+	struct hash256 iv; /* the state before the first block */
+	/* cnt >= 1 blocks from each p[i] into *st[i], i < lane_cnt.  Several st[i] may be the same: what
+	   becomes of that one is undefined. */
+	void (*blocks)(struct hash256 *const st[], const uint8_t *const p[], size_t cnt);
+	/* From the state of the whole message to sha256d of it, in place. */
+	void (*finish)(struct hash256 *const st[]);
 };
 
-struct txid_msg {
-	struct txid_seg seg[TXID_SEG_CNT];
-	uint8_t head[64];
-	uint8_t tail[128]; /* at most 63 bytes of body, 4 of locktime, 9 of padding */
-};
+/* txid_kernel.hash by that engine. */
+void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_view *tx,
+	      struct hash256 *txid, size_t cnt);
 
-static inline void txid_msg_init(struct txid_msg *m, const uint8_t *p, const struct tx_view *t)
-{
-	const uint8_t *tx = p + t->off;
-	uint32_t cut = t->segwit ? 2 : 0;
-	uint32_t strip_sz = tx_view_stripped_sz(t);
-	uint32_t done = 0, rest; /* in bytes of the preimage */
-
-	/* Preimage byte i, 4 <= i < strip_sz - 4, is tx[i + cut]. */
-	m->seg[TXID_HEAD] = (struct txid_seg){m->head, 0};
-	if (cut != 0 && strip_sz - 4 >= 64) {
-		memcpy(m->head, tx, 4);
-		memcpy(m->head + 4, tx + 4 + cut, 60);
-		m->seg[TXID_HEAD].cnt = 1;
-		done = 64;
-	}
-	m->seg[TXID_BODY] = (struct txid_seg){tx + done + cut, 0};
-	if (cut == 0 || done != 0) {
-		m->seg[TXID_BODY].cnt = (strip_sz - 4 - done) / 64;
-		done += (uint32_t)m->seg[TXID_BODY].cnt * 64;
-	}
-
-	rest = strip_sz - 4 - done;
-	memset(m->tail, 0, sizeof(m->tail));
-	if (done == 0) {
-		memcpy(m->tail, tx, 4);
-		memcpy(m->tail + 4, tx + 4 + cut, rest - 4);
-	} else {
-		memcpy(m->tail, tx + done + cut, rest);
-	}
-	memcpy(m->tail + rest, tx + t->sz - 4, 4);
-	m->tail[rest + 4] = 0x80;
-	m->seg[TXID_TAIL] = (struct txid_seg){m->tail, rest + 4 + 9 <= 64 ? 1 : 2};
-	store_be64(m->tail + 64 * m->seg[TXID_TAIL].cnt - 8, (uint64_t)strip_sz * 8);
-}
+#ifdef VIGIL_HAVE_SHANI
+/* Four lanes and one, by the SHA extensions, for engines whose states have the words in order. */
+extern const struct txid_engine txid_shani_ordered;
+#endif
+extern const struct txid_engine txid_portable_engine;
 
 #endif

@@ -1,141 +1,217 @@
-/* The kernel for CPUs with the SHA extensions: several messages interleaved, each lane taking the next
-   transaction as soon as it is done with its last.
+/* Engines for CPUs with the SHA extensions: one message, two interleaved, and four (txid_shani4.S).
 
-   Compiled with the SHA extensions switched on: nothing here may run before cpu_features() said so. */
+   Compiled with the SHA extensions switched on: nothing here may run before cpu_features() said so.  AVX stays off:
+   a 256-bit move before a SHA instruction, which has no VEX form, would cost hundreds of cycles. */
 #include "txid/txid_priv.h"
 
 #include "btc/sha256_shani_rounds.h"
 
-/* Two messages hide most of sha256rnds2's latency and their working set nearly fits the sixteen registers.
-   More spill: measured, that gains nothing for transactions, but does for pairs, which are all of one length. */
-#define LANE_CNT      2u
-#define PAIR_LANE_CNT 4u
+void txid_shani4_blocks(struct hash256 *const st[4], const uint8_t *const p[4], size_t cnt);
+void txid_shani4_finish(struct hash256 *const st[4]);
+void txid_shani4_pad64(struct hash256 st[4]);
 
-struct lane {
-	const uint8_t *p;
-	size_t left;  /* blocks to go at p */
-	unsigned seg; /* of msg, or TXID_SEG_CNT in the second hash */
-	size_t idx;   /* of the transaction */
-	struct txid_msg msg;
-};
+#define INLINE static inline __attribute__((always_inline))
 
-struct lanes {
-	struct shani_state s[LANE_CNT]; /* s[i] belongs to *l[i] */
-	struct lane *l[LANE_CNT];       /* the first busy_cnt are at work */
-	unsigned busy_cnt;
+/* The initial state in the order of struct shani_state. */
+#define IV_SHANI                                                                                  \
+	{                                                                                         \
+		{                                                                                 \
+			0x8c, 0x68, 0x05, 0x9b, 0x7f, 0x52, 0x0e, 0x51, 0x85, 0xae, 0x67, 0xbb,   \
+				0x67, 0xe6, 0x09, 0x6a, 0x19, 0xcd, 0xe0, 0x5b, 0xab, 0xd9, 0x83, \
+				0x1f, 0x3a, 0xf5, 0x4f, 0xa5, 0x72, 0xf3, 0x6e, 0x3c,             \
+		}                                                                                 \
+	}
 
-	const uint8_t *block;
-	const struct tx_view *tx;
-	struct hash256 *txid;
-	size_t next, cnt;
-};
+static const struct hash256 iv_shani = IV_SHANI;
 
-/* The state as the 32 bytes of the digest. */
-static inline void state_out(uint8_t *out, const struct shani_state *s)
+INLINE struct shani_state state_get(const struct hash256 *st)
+{
+	return (struct shani_state){
+		.abef = _mm_loadu_si128((const __m128i *)(const void *)st->b),
+		.cdgh = _mm_loadu_si128((const __m128i *)(const void *)(st->b + 16)),
+	};
+}
+
+INLINE void state_put(struct hash256 *st, struct shani_state s)
+{
+	_mm_storeu_si128((__m128i *)(void *)st->b, s.abef);
+	_mm_storeu_si128((__m128i *)(void *)(st->b + 16), s.cdgh);
+}
+
+/* The 32 bytes of the digest. */
+INLINE void digest_put(uint8_t *out, struct shani_state s)
 {
 	__m128i dcba, hgfe;
 
-	shani_words(s, &dcba, &hgfe);
+	shani_words(&s, &dcba, &hgfe);
 	_mm_storeu_si128((__m128i *)(void *)out, _mm_shuffle_epi8(dcba, shani_swap_mask()));
 	_mm_storeu_si128((__m128i *)(void *)(out + 16), _mm_shuffle_epi8(hgfe, shani_swap_mask()));
 }
 
-/* Moves lane i to its next segment with blocks in it.  The tail always has some. */
-static inline void lane_next_seg(struct lane *l)
+INLINE void blocks_n(struct hash256 *const st[], const uint8_t *const p[], size_t cnt,
+		     const unsigned n)
 {
-	do
-		l->seg++;
-	while (l->msg.seg[l->seg].cnt == 0);
-	l->p = l->msg.seg[l->seg].p;
-	l->left = l->msg.seg[l->seg].cnt;
-}
+	struct shani_state s[SHANI_STREAM_MAX];
+	const uint8_t *q[SHANI_STREAM_MAX];
 
-static inline void lane_load(struct lanes *a, unsigned i)
-{
-	struct lane *l = a->l[i];
-
-	l->idx = a->next++;
-	txid_msg_init(&l->msg, a->block, &a->tx[l->idx]);
-	a->s[i] = shani_load(sha256_iv);
-	l->seg = TXID_HEAD;
-	l->p = l->msg.seg[TXID_HEAD].p;
-	l->left = l->msg.seg[TXID_HEAD].cnt;
-	if (l->left == 0)
-		lane_next_seg(l);
-}
-
-/* Lane i has no block left: next segment, then second hash, then next transaction.  When there is
-   none, the last busy lane takes the place of lane i. */
-static void lane_turn(struct lanes *a, unsigned i)
-{
-	struct lane *l = a->l[i];
-
-	if (l->seg < TXID_TAIL) {
-		lane_next_seg(l);
-		return;
+	for (unsigned i = 0; i < n; i++) {
+		s[i] = state_get(st[i]);
+		q[i] = p[i];
 	}
-	if (l->seg == TXID_TAIL) {
-		uint8_t *blk = l->msg.tail;
-
-		state_out(blk, &a->s[i]);
-		memset(blk + 32, 0, 32);
-		blk[32] = 0x80;
-		blk[62] = 0x01; /* 256 bits */
-		a->s[i] = shani_load(sha256_iv);
-		l->seg = TXID_SEG_CNT;
-		l->p = blk;
-		l->left = 1;
-		return;
-	}
-	state_out(a->txid[l->idx].b, &a->s[i]);
-	if (a->next < a->cnt) {
-		lane_load(a, i);
-		return;
-	}
-	a->busy_cnt--;
-	a->l[i] = a->l[a->busy_cnt];
-	a->l[a->busy_cnt] = l;
-	a->s[i] = a->s[a->busy_cnt];
+	shani_blocks(s, q, cnt, n);
+	for (unsigned i = 0; i < n; i++)
+		state_put(st[i], s[i]);
 }
 
-/* Runs n lanes as long as n are busy. */
-static inline __attribute__((always_inline)) void lanes_run(struct lanes *a, const unsigned n)
+/* The second hash: its words are the state of the first and the padding. */
+INLINE void finish_n(struct hash256 *const st[], const unsigned n)
 {
-	while (a->busy_cnt >= n) {
-		struct shani_state s[LANE_CNT];
-		const uint8_t *p[LANE_CNT];
-		size_t step = a->l[0]->left;
+	struct shani_state s[SHANI_STREAM_MAX];
+	__m128i w[SHANI_STREAM_MAX][4];
 
-		for (unsigned i = 0; i < n; i++) {
-			step = a->l[i]->left < step ? a->l[i]->left : step;
-			s[i] = a->s[i];
-			p[i] = a->l[i]->p;
-		}
-		shani_blocks(s, p, step, n);
-		for (unsigned i = 0; i < n; i++) {
-			a->s[i] = s[i];
-			a->l[i]->p = p[i];
-			a->l[i]->left -= step;
-		}
-		/* Downwards, so that what lane_turn moves into a place was looked at. */
-		for (unsigned i = n; i-- > 0;)
-			if (a->l[i]->left == 0)
-				lane_turn(a, i);
+	for (unsigned i = 0; i < n; i++) {
+		s[i] = state_get(st[i]);
+		shani_words(&s[i], &w[i][0], &w[i][1]);
+		w[i][2] = _mm_set_epi32(0, 0, 0, (int)0x80000000);
+		w[i][3] = _mm_set_epi32(256, 0, 0, 0);
+		s[i] = state_get(&iv_shani);
 	}
+	shani_block(s, w, n);
+	for (unsigned i = 0; i < n; i++)
+		digest_put(st[i]->b, s[i]);
 }
 
-static void shani_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
+static void blocks_1(struct hash256 *const st[], const uint8_t *const p[], size_t cnt)
 {
-	struct lane lane[LANE_CNT];
-	struct lanes a = {.block = p, .tx = tx, .txid = txid, .next = 0, .cnt = cnt};
-
-	for (unsigned i = 0; i < LANE_CNT; i++)
-		a.l[i] = &lane[i];
-	while (a.busy_cnt < LANE_CNT && a.next < cnt)
-		lane_load(&a, a.busy_cnt++);
-	lanes_run(&a, LANE_CNT);
-	lanes_run(&a, 1);
+	blocks_n(st, p, cnt, 1);
 }
+
+static void finish_1(struct hash256 *const st[])
+{
+	finish_n(st, 1);
+}
+
+static void blocks_2(struct hash256 *const st[], const uint8_t *const p[], size_t cnt)
+{
+	blocks_n(st, p, cnt, 2);
+}
+
+static void finish_2(struct hash256 *const st[])
+{
+	finish_n(st, 2);
+}
+
+static const struct txid_engine engine_1 = {
+	.lane_cnt = 1,
+	.iv = IV_SHANI,
+	.blocks = blocks_1,
+	.finish = finish_1,
+};
+
+static const struct txid_engine engine_2 = {
+	.lane_cnt = 2,
+	.narrow_max = 1,
+	.narrow = &engine_1,
+	.iv = IV_SHANI,
+	.blocks = blocks_2,
+	.finish = finish_2,
+};
+
+static const struct txid_engine engine_4 = {
+	.lane_cnt = 4,
+	.narrow_max = 2,
+	.narrow = &engine_2,
+	.iv = IV_SHANI,
+	.blocks = txid_shani4_blocks,
+	.finish = txid_shani4_finish,
+};
+
+/* The same for states whose words are in order. */
+
+INLINE void ordered_get(struct hash256 *to, const struct hash256 *st)
+{
+	uint32_t h[8];
+
+	memcpy(h, st, sizeof(h));
+	state_put(to, shani_load(h));
+}
+
+INLINE void ordered_put(struct hash256 *st, const struct hash256 *from)
+{
+	struct shani_state s = state_get(from);
+	__m128i dcba, hgfe;
+
+	shani_words(&s, &dcba, &hgfe);
+	_mm_storeu_si128((__m128i *)(void *)st->b, dcba);
+	_mm_storeu_si128((__m128i *)(void *)(st->b + 16), hgfe);
+}
+
+INLINE void ordered_blocks(const struct txid_engine *e, struct hash256 *const st[],
+			   const uint8_t *const p[], size_t cnt, const unsigned n)
+{
+	struct hash256 s[SHANI_STREAM_MAX], *at[SHANI_STREAM_MAX];
+
+	for (unsigned i = 0; i < n; i++) {
+		ordered_get(&s[i], st[i]);
+		at[i] = &s[i];
+	}
+	e->blocks(at, p, cnt);
+	for (unsigned i = 0; i < n; i++)
+		ordered_put(st[i], &s[i]);
+}
+
+INLINE void ordered_finish(const struct txid_engine *e, struct hash256 *const st[],
+			   const unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		ordered_get(st[i], st[i]);
+	e->finish(st);
+}
+
+static void ordered_blocks_1(struct hash256 *const st[], const uint8_t *const p[], size_t cnt)
+{
+	ordered_blocks(&engine_1, st, p, cnt, 1);
+}
+
+static void ordered_finish_1(struct hash256 *const st[])
+{
+	ordered_finish(&engine_1, st, 1);
+}
+
+static void ordered_blocks_4(struct hash256 *const st[], const uint8_t *const p[], size_t cnt)
+{
+	ordered_blocks(&engine_4, st, p, cnt, 4);
+}
+
+static void ordered_finish_4(struct hash256 *const st[])
+{
+	struct hash256 s[4], *at[4];
+
+	/* Several st[i] may be the same. */
+	for (unsigned i = 0; i < 4; i++) {
+		ordered_get(&s[i], st[i]);
+		at[i] = &s[i];
+	}
+	txid_shani4_finish(at);
+	for (unsigned i = 0; i < 4; i++)
+		*st[i] = s[i];
+}
+
+static const struct txid_engine ordered_1 = {
+	.lane_cnt = 1,
+	.iv = TXID_IV_ORDERED,
+	.blocks = ordered_blocks_1,
+	.finish = ordered_finish_1,
+};
+
+const struct txid_engine txid_shani_ordered = {
+	.lane_cnt = 4,
+	.narrow_max = 1,
+	.narrow = &ordered_1,
+	.iv = TXID_IV_ORDERED,
+	.blocks = ordered_blocks_4,
+	.finish = ordered_finish_4,
+};
 
 /* W[t] + K[t] of the block that pads a message of 64 bytes: 0x80, zeros, 512. */
 static const uint32_t pad64_wk[64] __attribute__((aligned(16))) = {
@@ -152,9 +228,9 @@ static const uint32_t pad64_wk[64] __attribute__((aligned(16))) = {
 };
 
 /* The padding block's rounds, whose message schedule is the same for every pair. */
-static inline __attribute__((always_inline)) void pad64(struct shani_state *s, const unsigned n)
+INLINE void pad64(struct shani_state *s, const unsigned n)
 {
-	struct shani_state in[PAIR_LANE_CNT];
+	struct shani_state in[SHANI_STREAM_MAX];
 
 	for (unsigned i = 0; i < n; i++)
 		in[i] = s[i];
@@ -172,41 +248,71 @@ static inline __attribute__((always_inline)) void pad64(struct shani_state *s, c
 	}
 }
 
-static inline __attribute__((always_inline)) void
-pairs_n(struct hash256 *out, const struct hash256 *in, const unsigned n)
+/* out may be the start of in: pair i is read before out[i] is written, and no later pair lies there. */
+
+INLINE void pairs_n(struct hash256 *out, const struct hash256 *in, const unsigned n)
 {
-	const __m128i pad_hi = _mm_set_epi32(0, 0, 0, (int)0x80000000);
-	const __m128i pad_lo = _mm_set_epi32(256, 0, 0, 0);
-	struct shani_state s[PAIR_LANE_CNT];
-	const uint8_t *p[PAIR_LANE_CNT];
-	__m128i w[PAIR_LANE_CNT][4];
+	struct hash256 *st[SHANI_STREAM_MAX];
+	struct shani_state s[SHANI_STREAM_MAX];
+	const uint8_t *p[SHANI_STREAM_MAX];
 
 	for (unsigned i = 0; i < n; i++) {
-		s[i] = shani_load(sha256_iv);
+		s[i] = state_get(&iv_shani);
 		p[i] = in[2 * i].b;
 	}
 	shani_blocks(s, p, 1, n);
 	pad64(s, n);
 	for (unsigned i = 0; i < n; i++) {
-		shani_words(&s[i], &w[i][0], &w[i][1]);
-		w[i][2] = pad_hi;
-		w[i][3] = pad_lo;
-		s[i] = shani_load(sha256_iv);
+		state_put(&out[i], s[i]);
+		st[i] = &out[i];
 	}
-	shani_block(s, w, n);
-	for (unsigned i = 0; i < n; i++)
-		state_out(out[i].b, &s[i]);
+	finish_n(st, n);
 }
 
-/* out may be the start of in: pair i is read before out[i] is written, and no later pair lies there. */
+static void pairs_4(struct hash256 *out, const struct hash256 *in)
+{
+	struct hash256 s[4], *st[4];
+	const uint8_t *p[4];
+
+	for (unsigned i = 0; i < 4; i++) {
+		s[i] = iv_shani;
+		st[i] = &s[i];
+		p[i] = in[2 * i].b;
+	}
+	txid_shani4_blocks(st, p, 1);
+	txid_shani4_pad64(s);
+	txid_shani4_finish(st);
+	memcpy(out, s, sizeof(s));
+}
+
+static void shani_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
+{
+	txid_run(&engine_2, p, tx, txid, cnt);
+}
+
 static void shani_pairs(struct hash256 *out, const struct hash256 *in, size_t pair_cnt)
 {
 	size_t i = 0;
 
-	for (; i + PAIR_LANE_CNT <= pair_cnt; i += PAIR_LANE_CNT)
-		pairs_n(out + i, in + 2 * i, PAIR_LANE_CNT);
-	for (; i < pair_cnt; i++)
+	for (; i + 2 <= pair_cnt; i += 2)
+		pairs_n(out + i, in + 2 * i, 2);
+	if (i < pair_cnt)
 		pairs_n(out + i, in + 2 * i, 1);
+}
+
+static void shani4_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
+			size_t cnt)
+{
+	txid_run(&engine_4, p, tx, txid, cnt);
+}
+
+static void shani4_pairs(struct hash256 *out, const struct hash256 *in, size_t pair_cnt)
+{
+	size_t i = 0;
+
+	for (; i + 4 <= pair_cnt; i += 4)
+		pairs_4(out + i, in + 2 * i);
+	shani_pairs(out + i, in + 2 * i, pair_cnt - i);
 }
 
 const struct txid_kernel txid_shani = {
@@ -214,4 +320,12 @@ const struct txid_kernel txid_shani = {
 	.need = CPU_SHANI | CPU_SSE41,
 	.hash = shani_hash,
 	.pairs = shani_pairs,
+};
+
+/* The assembly's three-operand forms are AVX; the feature bit that says so is AVX2's. */
+const struct txid_kernel txid_shani4 = {
+	.name = "shani4",
+	.need = CPU_SHANI | CPU_SSE41 | CPU_AVX2,
+	.hash = shani4_hash,
+	.pairs = shani4_pairs,
 };
