@@ -58,6 +58,8 @@ static bool wait_for(struct client *c, short events, long long deadline)
 enum client_status client_open(struct client *c, const char *path, unsigned timeout_ms)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	long long deadline = now_ms() + timeout_ms;
+	int rc;
 
 	*c = (struct client){.fd = -1, .timeout_ms = timeout_ms};
 	if (strlen(path) >= sizeof(addr.sun_path))
@@ -66,7 +68,11 @@ enum client_status client_open(struct client *c, const char *path, unsigned time
 	c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (c->fd < 0)
 		return no_server(c, "cannot make a socket: %s", strerror(errno));
-	if (connect(c->fd, (struct sockaddr *)&addr, sizeof(addr)) != 0)
+	/* EAGAIN: vigild has not accepted those before us yet; there is nothing to poll for. */
+	while ((rc = connect(c->fd, (struct sockaddr *)&addr, sizeof(addr))) != 0 &&
+	       errno == EAGAIN && now_ms() < deadline)
+		poll(NULL, 0, 10);
+	if (rc != 0)
 		return no_server(c, "cannot reach vigild at %.120s: %s", path, strerror(errno));
 	return CLIENT_OK;
 }

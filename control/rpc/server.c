@@ -10,6 +10,8 @@
 #include "rpc/rpc_priv.h"
 
 #define BUF_FIRST 4096u
+/* More than client_max, so that those too many are told so instead of finding the socket busy. */
+#define BACKLOG 512
 
 struct client {
 	uv_pipe_t pipe;
@@ -485,7 +487,7 @@ struct rpc *rpc_new(uv_loop_t *loop, const char *path, const struct rpc_env *env
 	uv_timer_init(loop, &r->stop);
 	handle_init(r, (uv_handle_t *)&r->stop);
 	if (lstat(path, &r->st) != 0 || uv_pipe_open(&r->listener, fd) != 0 ||
-	    uv_listen((uv_stream_t *)&r->listener, 64, on_connection) != 0) {
+	    uv_listen((uv_stream_t *)&r->listener, BACKLOG, on_connection) != 0) {
 		*why = "cannot listen on the control socket";
 		rpc_free(r);
 		return NULL;
