@@ -259,6 +259,7 @@ static bool open_api(struct daemon *d)
 		.threads = d->cfg.api_threads,
 		.timeout_s = d->cfg.api_timeout_s,
 		.body_limit = d->cfg.api_body_limit,
+		.min_to_self_delay = d->cfg.min_to_self_delay,
 	};
 	const char *why = "";
 

@@ -45,13 +45,11 @@ void api_call_submit(struct api_call *c)
 	uv_async_send(&a->wake);
 }
 
-void api_call_finish(struct api_call *c, enum api_code code, const char *text)
+void api_call_finish(struct api_call *c)
 {
 	struct MHD_Connection *http = c->http;
 
 	c->api->running_cnt--;
-	c->code = code;
-	c->text = text;
 	/* From here the call belongs to an HTTP thread. */
 	atomic_store(&c->stage, API_READY);
 	MHD_resume_connection(http);
@@ -72,7 +70,7 @@ static void on_wake(uv_async_t *h)
 
 		a->running_cnt++;
 		if (!c->route->run(c))
-			api_call_finish(c, c->code, c->text);
+			api_call_finish(c);
 		c = next;
 	}
 }

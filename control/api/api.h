@@ -1,4 +1,4 @@
-/* api.h - the tower's HTTP API for clients (spec/teos.md section 7, current generation): register, add_appointment,
+/* api.h - the tower's HTTP API for clients of both generations (spec/teos.md section 7): register, add_appointment,
    get_appointment and ping.
 
    Threads   libmicrohttpd's own threads read requests, decode them, recover keys, sign receipts and write answers; they
@@ -6,6 +6,7 @@
              the tower; its connection is suspended meanwhile.  Every function below is for the state thread.
    Receipts  A receipt is signed only after the tower's done callback said that the appointment is durable
              (invariant I1).
+   Generation A client is what it registered as; until that is known, what its User-Agent says (section 7.1).
    Errors    Every refusal is JSON {"error", "error_code"}, also where the reference sends plain text, because a current
              client that cannot read an answer loses the appointment (section 18).  Only what is not HTTP at all gets
              libmicrohttpd's own 400.
@@ -40,6 +41,7 @@ struct api_config {
 	uint32_t threads;
 	uint32_t timeout_s;  /* of silence; a request must be complete within four times that */
 	uint32_t body_limit; /* bytes, of add_appointment; at least API_ADD_BODY_MIN */
+	uint32_t min_to_self_delay; /* of callers that look legacy */
 };
 
 /* Takes the address and port, without listening yet: until api_open connections are refused.  Borrows loop, tower and

@@ -12,6 +12,7 @@
 
 #include "api/api.h"
 #include "api/decode.h"
+#include "api/refusal.h"
 
 struct api_call;
 
@@ -21,11 +22,11 @@ struct api_route {
 	const char *method;
 	enum api_endpoint endpoint;
 	uint32_t body_max; /* 0: the configured limit */
-	/* HTTP thread, body decoded: checks that need no state.  API_OK or the refusal, with call->text set. */
+	/* HTTP thread, body decoded: checks that need no state.  API_OK or the refusal, as by api_refuse. */
 	enum api_code (*check)(struct api_call *c);
-	/* State thread: asks the tower.  False: call->code is final; true: api_call_finish follows by itself. */
+	/* State thread: asks the tower.  False: call->problem is final; true: api_call_finish follows by itself. */
 	bool (*run)(struct api_call *c);
-	/* HTTP thread, call->code is API_OK: the answer's JSON (malloc'ed), or NULL when something failed. */
+	/* HTTP thread, no problem: the answer's JSON (malloc'ed), or NULL when something failed. */
 	char *(*reply)(struct api_call *c);
 };
 extern const struct api_route api_routes[API_ENDPOINT_CNT];
@@ -51,9 +52,11 @@ struct api_call {
 	const struct api_route *route; /* NULL: refused by its path */
 	_Atomic enum api_stage stage; /* API_READY is the last thing that the state thread writes */
 
-	unsigned status; /* of a refusal that is not a matter of `code` alone; 0 otherwise */
-	enum api_code code;
-	const char *text; /* why; static */
+	unsigned transport_status;  /* of a refusal by the headers; 0 otherwise */
+	struct api_problem problem; /* code API_OK: none */
+	enum client_generation
+		generation; /* by the User-Agent, until the body or the tower knows better */
+	bool expired;
 
 	uint8_t *body;
 	size_t body_sz, body_cap; /* cap counts in api->body_bytes */
@@ -61,6 +64,9 @@ struct api_call {
 
 	struct api_request req;
 	struct user_id user; /* whose key signed */
+	struct user_id
+		user_raw; /* get_appointment: ... the locator as received, when that has upper-case digits */
+	bool has_user_raw;
 
 	struct tower_user_info info;  /* register */
 	struct tower_add_reply added; /* add_appointment */
@@ -104,8 +110,9 @@ struct api {
 
 uint64_t api_now_ns(void);
 
+enum api_code api_refuse(struct api_call *c, enum api_code code, const char *why);
 /* State thread: the tower has spoken; hands the call back to an HTTP thread. */
-void api_call_finish(struct api_call *c, enum api_code code, const char *text);
+void api_call_finish(struct api_call *c);
 /* HTTP thread: hands a decoded call to the state thread.  The connection is suspended already. */
 void api_call_submit(struct api_call *c);
 

@@ -1,5 +1,6 @@
-/* decode.h - bodies of the TEOS HTTP API (current generation): bytes to a request, or to the first problem in them
-   (spec/teos.md section 7.4).
+/* decode.h - bodies of the TEOS HTTP API: bytes to a request, or to the first problem in them (spec/teos.md
+   section 7.4).  Both generations of clients send the same fields, except that a legacy client registers with
+   `public_key`; what differs is how a problem is told (refusal.h).
 
    Threads  Pure functions, any thread.
    Memory   A decoded request owns its blob; release it with api_request_free.  Nothing else is allocated, and never
@@ -14,7 +15,7 @@
 #include "btc/hash.h"
 #include "tower/tower.h"
 
-/* The error codes of the current generation. */
+/* The error codes of the current generation, inside the API also those of requests from legacy clients. */
 enum api_code {
 	API_OK = 0,
 	API_MISSING_FIELD = 1,
@@ -25,6 +26,7 @@ enum api_code {
 	API_INVALID_REQUEST_FORMAT = 6,
 	API_AUTH_OR_SUBSCRIPTION = 7,
 	API_SERVICE_UNAVAILABLE = 32,
+	API_TOO_SMALL = 33, /* legacy: a delay below the minimum */
 	API_TOO_BIG = 34,
 	API_ALREADY_TRIGGERED = 35,
 	API_NOT_FOUND = 36,
@@ -46,20 +48,40 @@ struct api_signature {
 	size_t sz;
 };
 
+/* The field a problem was found at. */
+enum api_field {
+	API_AT_BODY, /* the text as a whole, or something in it that belongs to no field */
+	API_AT_USER_ID,
+	API_AT_PUBLIC_KEY,
+	API_AT_APPOINTMENT,
+	API_AT_LOCATOR,
+	API_AT_BLOB,
+	API_AT_DELAY,
+	API_AT_SIGNATURE
+};
+
+struct api_problem {
+	enum api_code code;
+	enum api_field at;
+	const char *why; /* for people; static */
+};
+
 struct api_request {
 	enum api_endpoint endpoint;
-	struct user_id user;    /* register: as given, not yet known to be a point */
-	struct locator locator; /* the others */
-	uint8_t *blob;          /* add_appointment; NULL when empty */
+	struct user_id user;               /* register: as given, not yet known to be a point */
+	enum client_generation generation; /* register: by the name of its field */
+	struct locator locator;            /* the others */
+	char locator_text[2 * LOCATOR_SZ]; /* its digits as received: legacy clients sign them */
+	uint8_t *blob;                     /* add_appointment; NULL when empty */
 	uint32_t blob_sz;
 	uint32_t to_self_delay;
 	struct api_signature sig; /* the others */
 };
 
-/* Decodes the body of a POST.  API_OK, or the first problem, *why a static text for people and *out empty.  API_UNEXPECTED
-   only when memory is out.  ep must not be API_PING. */
+/* Decodes the body of a POST.  API_OK, or the first problem (also in *p) and *out empty.  API_UNEXPECTED only when
+   memory is out.  ep must not be API_PING. */
 enum api_code api_decode(enum api_endpoint ep, const void *body, size_t sz, struct api_request *out,
-			 const char **why);
+			 struct api_problem *p);
 
 void api_request_free(struct api_request *r);
 

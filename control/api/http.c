@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <jansson.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,40 +21,17 @@
 
 /* --- answers ------------------------------------------------------------------------------------------------- */
 
-static unsigned status_of(const struct api_call *c)
+static struct api_refusal refusal_of(const struct api_call *c)
 {
-	if (c->status)
-		return c->status;
-	switch (c->code) {
-	case API_OK:
-		return MHD_HTTP_OK;
-	case API_AUTH_OR_SUBSCRIPTION:
-		return MHD_HTTP_UNAUTHORIZED;
-	case API_SERVICE_UNAVAILABLE:
-		return MHD_HTTP_SERVICE_UNAVAILABLE;
-	case API_NOT_FOUND:
-		return MHD_HTTP_NOT_FOUND;
-	case API_MISSING_FIELD:
-	case API_EMPTY_FIELD:
-	case API_WRONG_FIELD_TYPE:
-	case API_WRONG_FIELD_SIZE:
-	case API_WRONG_FIELD_FORMAT:
-	case API_INVALID_REQUEST_FORMAT:
-	case API_TOO_BIG:
-	case API_ALREADY_TRIGGERED:
-	case API_REGISTRATION_EXHAUSTED:
-	case API_UNEXPECTED:
-		break;
-	}
-	return MHD_HTTP_BAD_REQUEST;
-}
-
-/* Section 18: at 32 a current client gives the appointment up, at 7 it tries again. */
-static enum api_code code_of(const struct api_call *c)
-{
-	bool add = c->route && c->route->endpoint == API_ADD_APPOINTMENT;
-
-	return c->code == API_SERVICE_UNAVAILABLE && add ? API_AUTH_OR_SUBSCRIPTION : c->code;
+	return (struct api_refusal){
+		.endpoint = c->route ? c->route->endpoint : API_ENDPOINT_CNT,
+		.generation = c->generation,
+		.problem = c->problem,
+		.transport_status = c->transport_status,
+		.expired = c->expired,
+		.locator = c->req.locator,
+		.has_locator = c->route && c->route->endpoint != API_REGISTER,
+	};
 }
 
 static void count(struct api *a, unsigned status)
@@ -68,7 +44,7 @@ static void count(struct api *a, unsigned status)
 		atomic_fetch_add(&a->ok_total, 1);
 }
 
-static enum MHD_Result send_text(struct api_call *c, unsigned status, char *text, const char *type)
+static enum MHD_Result send_text(struct api_call *c, unsigned status, int code, char *text)
 {
 	struct MHD_Response *r = MHD_create_response_from_buffer(text ? strlen(text) : 0, text,
 								 text ? MHD_RESPMEM_MUST_FREE
@@ -78,8 +54,8 @@ static enum MHD_Result send_text(struct api_call *c, unsigned status, char *text
 		free(text);
 		return MHD_NO;
 	}
-	if (type)
-		MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+	if (text)
+		MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW,
 					c->route ? c->route->method : MHD_HTTP_METHOD_POST);
@@ -92,7 +68,7 @@ static enum MHD_Result send_text(struct api_call *c, unsigned status, char *text
 	count(c->api, status);
 	log_debug("http_request", "Request answered",
 		  log_str("endpoint", c->route ? c->route->segment : ""), log_u64("status", status),
-		  log_u64("code", code_of(c)), log_u64("body_bytes", c->body_sz));
+		  log_i64("code", code), log_u64("body_bytes", c->body_sz));
 	return rc;
 }
 
@@ -100,33 +76,27 @@ static enum MHD_Result answer(struct api_call *c)
 {
 	char *text = NULL;
 
-	if (c->code == API_OK && !c->route->reply)
-		return send_text(c, MHD_HTTP_OK, NULL, NULL);
-	if (c->code == API_OK) {
+	if (c->problem.code == API_OK) {
+		if (!c->route->reply)
+			return send_text(c, MHD_HTTP_OK, 0, NULL);
 		text = c->route->reply(c);
-		if (!text) {
-			c->code = API_SERVICE_UNAVAILABLE;
-			c->text = "the answer could not be written";
-		}
+		if (text)
+			return send_text(c, MHD_HTTP_OK, 0, text);
+		api_refuse(c, API_SERVICE_UNAVAILABLE, "the answer could not be written");
 	}
-	if (!text) {
-		json_t *j = json_pack("{s:s, s:i}", "error", c->text ? c->text : "", "error_code",
-				      (int)code_of(c));
+	struct api_refusal r = refusal_of(c);
 
-		text = j ? json_dumps(j, JSON_COMPACT) : NULL;
-		json_decref(j);
-	}
+	text = api_refusal_body(&r);
 	/* Out of memory to its very end: the connection is closed. */
-	return text ? send_text(c, status_of(c), text, "application/json") : MHD_NO;
+	return text ? send_text(c, api_refusal_status(&r), api_refusal_code(&r), text) : MHD_NO;
 }
 
 /* --- headers ------------------------------------------------------------------------------------------------- */
 
 static void refuse(struct api_call *c, unsigned status, enum api_code code, const char *text)
 {
-	c->status = status;
-	c->code = code;
-	c->text = text;
+	c->transport_status = status;
+	api_refuse(c, code, text);
 	c->discard = true;
 }
 
@@ -189,6 +159,17 @@ static bool body_reserve(struct api_call *c, size_t sz)
 	c->body_cap = sz;
 	c->body = malloc(sz + 1);
 	return c->body != NULL;
+}
+
+/* Both legacy clients use this library under its own name; a current client sends no name at all (section 7.1). */
+static enum client_generation looks_like(struct MHD_Connection *http)
+{
+	static const char legacy[] = "python-requests/";
+	const char *agent = MHD_lookup_connection_value(http, MHD_HEADER_KIND,
+							MHD_HTTP_HEADER_USER_AGENT);
+
+	return agent && strncmp(agent, legacy, sizeof legacy - 1) == 0 ? CLIENT_LEGACY
+								       : CLIENT_CURRENT;
 }
 
 /* The transport rules in their order.  Sets the refusal, or makes room for the body. */
@@ -264,13 +245,14 @@ static enum MHD_Result begin(struct api *a, struct MHD_Connection *http, const c
 	c->api = a;
 	c->http = http;
 	c->conn = conn_of(http);
+	c->generation = looks_like(http);
 	*ctx = c;
 	atomic_fetch_add(&a->call_cnt, 1);
 	atomic_fetch_add(&a->requests_total, 1);
 	judge_headers(c, url, method);
 	/* A body that is too long is not waited for: answer now, which closes the connection. */
-	if (c->code != API_OK && content_length(http, &sz) &&
-	    (c->code == API_TOO_BIG || sz > DISCARD_MAX))
+	if (c->problem.code != API_OK && content_length(http, &sz) &&
+	    (c->problem.code == API_TOO_BIG || sz > DISCARD_MAX))
 		return answer(c);
 	return MHD_YES;
 }
@@ -303,12 +285,12 @@ static void body_free(struct api_call *c)
 /* The body is whole. */
 static enum MHD_Result run(struct api_call *c)
 {
-	if (c->code == API_OK && !c->discard) {
-		c->code = api_decode(c->route->endpoint, c->body, c->body_sz, &c->req, &c->text);
+	if (c->problem.code == API_OK && !c->discard) {
+		api_decode(c->route->endpoint, c->body, c->body_sz, &c->req, &c->problem);
 		body_free(c);
-		if (c->code == API_UNEXPECTED)
-			c->code = API_SERVICE_UNAVAILABLE;
-		if (c->code == API_OK && c->route->check(c) == API_OK) {
+		if (c->problem.code == API_UNEXPECTED)
+			c->problem.code = API_SERVICE_UNAVAILABLE;
+		if (c->problem.code == API_OK && c->route->check(c) == API_OK) {
 			atomic_store(&c->stage, API_RUNNING);
 			conn_mark(c->api, c->conn, true);
 			/* Suspended first: the state thread may be done before this function returns. */

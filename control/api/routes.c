@@ -8,10 +8,9 @@
 #include "teos/receipt.h"
 #include "teos/sig.h"
 
-static enum api_code refuse(struct api_call *c, enum api_code code, const char *text)
+enum api_code api_refuse(struct api_call *c, enum api_code code, const char *why)
 {
-	c->code = code;
-	c->text = text;
+	c->problem = (struct api_problem){.code = code, .at = API_AT_BODY, .why = why};
 	return code;
 }
 
@@ -23,22 +22,23 @@ static enum api_code refuse_status(struct api_call *c, enum tower_status st, con
 	case TOWER_PENDING:
 		break;
 	case TOWER_NOT_READY:
-		return refuse(c, API_SERVICE_UNAVAILABLE, "the tower cannot take requests now");
+		return api_refuse(c, API_SERVICE_UNAVAILABLE, "the tower cannot take requests now");
 	case TOWER_AUTH:
-		return refuse(c, API_AUTH_OR_SUBSCRIPTION,
-			      auth_text ? auth_text : "Invalid signature or subscription error");
+		return api_refuse(c, API_AUTH_OR_SUBSCRIPTION,
+				  auth_text ? auth_text
+					    : "Invalid signature or subscription error");
 	case TOWER_TRIGGERED:
-		return refuse(c, API_ALREADY_TRIGGERED,
-			      "The provided appointment has already been triggered");
+		return api_refuse(c, API_ALREADY_TRIGGERED,
+				  "The provided appointment has already been triggered");
 	case TOWER_NOT_FOUND:
-		return refuse(c, API_NOT_FOUND, "Appointment not found");
+		return api_refuse(c, API_NOT_FOUND, "Appointment not found");
 	case TOWER_SLOTS_EXHAUSTED:
-		return refuse(c, API_REGISTRATION_EXHAUSTED,
-			      "Subscription maximum slots count reached");
+		return api_refuse(c, API_REGISTRATION_EXHAUSTED,
+				  "Subscription maximum slots count reached");
 	case TOWER_STORE_FAILED:
-		return refuse(c, API_SERVICE_UNAVAILABLE, "the tower could not store the data");
+		return api_refuse(c, API_SERVICE_UNAVAILABLE, "the tower could not store the data");
 	}
-	return refuse(c, API_UNEXPECTED, "unexpected answer of the tower");
+	return api_refuse(c, API_UNEXPECTED, "unexpected answer of the tower");
 }
 
 /* What the tower's done callback tells: durable, or not. */
@@ -48,10 +48,10 @@ static void on_durable(void *arg, enum tower_status st)
 
 	if (st != TOWER_OK)
 		refuse_status(c, st, NULL);
-	api_call_finish(c, c->code, c->text);
+	api_call_finish(c);
 }
 
-/* True: on_durable will come.  c->code must be right for the success that it may bring. */
+/* True: on_durable will come. */
 static bool pending(struct api_call *c, enum tower_status st, const char *auth_text)
 {
 	if (st == TOWER_PENDING)
@@ -81,16 +81,17 @@ static char *dump(json_t *j)
 
 static enum api_code register_check(struct api_call *c)
 {
-	if (!sig_user_id_valid(&c->req.user))
-		return refuse(c, API_WRONG_FIELD_FORMAT, "user_id is not a point on the curve");
 	c->user = c->req.user;
+	c->generation = c->req.generation;
+	if (!sig_user_id_valid(&c->user))
+		return api_refuse(c, API_WRONG_FIELD_FORMAT, "user_id is not a point on the curve");
 	return API_OK;
 }
 
 static bool register_run(struct api_call *c)
 {
 	return pending(
-		c, tower_register(c->api->tower, &c->user, CLIENT_CURRENT, &c->info, on_durable, c),
+		c, tower_register(c->api->tower, &c->user, c->generation, &c->info, on_durable, c),
 		NULL);
 }
 
@@ -99,33 +100,65 @@ static char *register_reply(struct api_call *c)
 	const struct tower_user_info *u = &c->info;
 	uint8_t msg[RECEIPT_REGISTRATION_MAX];
 	char sig[SIG_ZB_SZ + 1], user[2 * USER_ID_SZ + 1];
-	size_t sz = receipt_registration(msg, CLIENT_CURRENT, &c->user, u->available_slots,
+	size_t sz = receipt_registration(msg, c->generation, &c->user, u->available_slots,
 					 u->subscription_start, u->subscription_expiry);
 
 	if (!sig_sign(sig, c->api->key->secret, msg, sz))
 		return NULL;
 	hex_encode(user, c->user.b, USER_ID_SZ);
-	return dump(json_pack("{s:s, s:I, s:I, s:I, s:s}", "user_id", user, "available_slots",
-			      (json_int_t)u->available_slots, "subscription_start",
-			      (json_int_t)u->subscription_start, "subscription_expiry",
-			      (json_int_t)u->subscription_expiry, "subscription_signature", sig));
+
+	json_t *j = json_pack("{s:s, s:I, s:I, s:s}", "user_id", user, "available_slots",
+			      (json_int_t)u->available_slots, "subscription_expiry",
+			      (json_int_t)u->subscription_expiry, "subscription_signature", sig);
+
+	if (c->generation == CLIENT_LEGACY)
+		json_object_set_new(j, "public_key", json_string(user));
+	else
+		json_object_set_new(j, "subscription_start",
+				    json_integer((json_int_t)u->subscription_start));
+	return dump(j);
 }
 
 /* --- add_appointment ----------------------------------------------------------------------------------------- */
 
+static enum api_code refuse_at(struct api_call *c, enum api_field at, enum api_code code,
+			       const char *why)
+{
+	c->problem = (struct api_problem){.code = code, .at = at, .why = why};
+	return code;
+}
+
 static enum api_code add_check(struct api_call *c)
 {
 	const struct api_request *r = &c->req;
+
+	/* The legacy tower is stricter; a caller that does not look legacy is not held to it. */
+	if (c->generation == CLIENT_LEGACY && r->to_self_delay < c->api->cfg.min_to_self_delay)
+		return refuse_at(c, API_AT_DELAY, API_TOO_SMALL, "to_self_delay is too small");
+	if (c->generation == CLIENT_LEGACY && r->blob_sz == 0)
+		return refuse_at(c, API_AT_BLOB, API_WRONG_FIELD_FORMAT, "encrypted_blob is empty");
+
 	uint8_t *msg = malloc(LOCATOR_SZ + (size_t)r->blob_sz + 4);
 
 	if (!msg)
-		return refuse(c, API_SERVICE_UNAVAILABLE, "out of memory");
+		return api_refuse(c, API_SERVICE_UNAVAILABLE, "out of memory");
 	size_t sz = receipt_add_message(msg, &r->locator, r->blob, r->blob_sz, r->to_self_delay);
 	bool ok = r->sig.sz == SIG_ZB_SZ && sig_recover(&c->user, r->sig.text, SIG_ZB_SZ, msg, sz);
 
 	free(msg);
 	return ok ? API_OK
-		  : refuse(c, API_AUTH_OR_SUBSCRIPTION, "Invalid signature or subscription error");
+		  : api_refuse(c, API_AUTH_OR_SUBSCRIPTION,
+			       "Invalid signature or subscription error");
+}
+
+/* Once the user is known its tag decides how it is answered. */
+static void learn_generation(struct api_call *c)
+{
+	struct tower_user_info user;
+	enum tower_status st = tower_user(c->api->tower, &c->user, &user, &c->expired);
+
+	if (st == TOWER_OK || (st == TOWER_AUTH && c->expired))
+		c->generation = user.generation;
 }
 
 static bool add_run(struct api_call *c)
@@ -140,6 +173,10 @@ static bool add_run(struct api_call *c)
 	memcpy(add.user_sig, r->sig.text, SIG_ZB_SZ);
 	enum tower_status st = tower_add_appointment(c->api->tower, &add, &c->added, on_durable, c);
 
+	if (st == TOWER_PENDING)
+		c->generation = c->added.generation;
+	else
+		learn_generation(c);
 	return pending(c, st, c->added.text);
 }
 
@@ -162,33 +199,59 @@ static char *add_reply(struct api_call *c)
 
 /* --- get_appointment ----------------------------------------------------------------------------------------- */
 
+static bool has_upper_case(const char *text, size_t sz)
+{
+	for (size_t i = 0; i < sz; i++) {
+		if (text[i] >= 'A' && text[i] <= 'F')
+			return true;
+	}
+	return false;
+}
+
+/* Current clients sign the locator in lower case, legacy ones as they sent it (section 5.1). */
 static enum api_code get_check(struct api_call *c)
 {
+	const struct api_signature *s = &c->req.sig;
 	char msg[RECEIPT_GET_SZ];
+	bool ok = false;
 
-	receipt_get_message(msg, &c->req.locator, NULL);
-	if (c->req.sig.sz != SIG_ZB_SZ ||
-	    !sig_recover(&c->user, c->req.sig.text, SIG_ZB_SZ, msg, sizeof msg))
-		return refuse(c, API_AUTH_OR_SUBSCRIPTION,
-			      "Invalid signature or subscription error");
-	return API_OK;
+	if (s->sz == SIG_ZB_SZ) {
+		receipt_get_message(msg, &c->req.locator, NULL);
+		ok = sig_recover(&c->user, s->text, SIG_ZB_SZ, msg, sizeof msg);
+	}
+	if (ok && has_upper_case(c->req.locator_text, sizeof c->req.locator_text)) {
+		receipt_get_message(msg, &c->req.locator, c->req.locator_text);
+		c->has_user_raw = sig_recover(&c->user_raw, s->text, SIG_ZB_SZ, msg, sizeof msg);
+	}
+	return ok ? API_OK
+		  : api_refuse(c, API_AUTH_OR_SUBSCRIPTION,
+			       "Invalid signature or subscription error");
+}
+
+/* Who asks: sets c->user, c->generation and c->expired. */
+static enum tower_status get_user(struct api_call *c)
+{
+	struct tower_user_info user;
+	enum tower_status st = tower_user(c->api->tower, &c->user, &user, &c->expired);
+
+	if (st == TOWER_AUTH && !c->expired && c->has_user_raw) {
+		c->user = c->user_raw;
+		st = tower_user(c->api->tower, &c->user, &user, &c->expired);
+	}
+	if (st == TOWER_OK || c->expired)
+		c->generation = user.generation;
+	return st;
 }
 
 static bool get_run(struct api_call *c)
 {
-	struct tower_user_info user;
 	struct tower_found f;
-	struct tower_info info;
-	bool expired = false;
-
-	tower_info_get(c->api->tower, &info);
-	enum tower_status st = info.has_tip ? tower_user(c->api->tower, &c->user, &user, &expired)
-					    : TOWER_NOT_READY;
+	enum tower_status st = get_user(c);
 
 	if (st == TOWER_OK)
 		st = tower_find(c->api->tower, &c->user, &c->req.locator, &f);
 	if (st != TOWER_OK) {
-		refuse_status(c, st, expired ? "Your subscription has expired" : NULL);
+		refuse_status(c, st, c->expired ? "Your subscription has expired" : NULL);
 		return false;
 	}
 	/* The view ends with this call of the tower; the answer is written on another thread. */
@@ -197,7 +260,7 @@ static bool get_run(struct api_call *c)
 	c->data_sz = f.is_tracker ? f.tr.penalty_sz : f.ap.blob_sz;
 	c->data = malloc(c->data_sz + 1);
 	if (!c->data) {
-		refuse(c, API_SERVICE_UNAVAILABLE, "out of memory");
+		api_refuse(c, API_SERVICE_UNAVAILABLE, "out of memory");
 		return false;
 	}
 	if (c->data_sz > 0)
@@ -209,7 +272,6 @@ static bool get_run(struct api_call *c)
 	} else {
 		c->to_self_delay = f.ap.to_self_delay;
 	}
-	c->code = API_OK;
 	return false;
 }
 
@@ -219,6 +281,7 @@ static char *get_reply(struct api_call *c)
 	char *hex = hex_of(c->data, c->data_sz);
 	json_t *j = NULL;
 
+	hex_encode(locator, c->req.locator.b, LOCATOR_SZ);
 	if (hex && c->is_tracker) {
 		hash256_to_display(dispute, &c->dispute);
 		hash256_to_display(penalty, &c->penalty);
@@ -226,10 +289,15 @@ static char *get_reply(struct api_call *c)
 			      "penalty_txid", penalty, "penalty_rawtx", hex, "status",
 			      "dispute_responded");
 	} else if (hex) {
-		hex_encode(locator, c->req.locator.b, LOCATOR_SZ);
 		j = json_pack("{s:{s:s, s:s, s:I}, s:s}", "appointment", "locator", locator,
 			      "encrypted_blob", hex, "to_self_delay", (json_int_t)c->to_self_delay,
 			      "status", "being_watched");
+	}
+	if (c->generation == CLIENT_LEGACY) {
+		json_object_set_new(j, "locator", json_string(locator));
+		if (c->is_tracker)
+			json_object_set_new(json_object_get(j, "appointment"), "locator",
+					    json_string(locator));
 	}
 	free(hex);
 	return dump(j);

@@ -58,7 +58,7 @@ struct config {
 		uint32_t height;
 	} anchor;
 	/* [teos] */
-	uint32_t subscription_slots, subscription_duration, expiry_delta;
+	uint32_t subscription_slots, subscription_duration, expiry_delta, min_to_self_delay;
 	/* [rpc] */
 	struct config_node nodes[CONFIG_NODES_MAX];
 	unsigned node_cnt; /* 0: no node is asked; penalties go out by P2P alone */

@@ -279,6 +279,11 @@ const struct config_key config_keys[] = {
 	{"teos", "expiry-delta", parse_u32, FIELD(expiry_delta), 0, UINT32_MAX, "6", "blocks",
 	 "Blocks after its expiry for which a subscription's data is kept and watched."},
 
+	{"teos", "min-to-self-delay", parse_u32, FIELD(min_to_self_delay), 0, UINT32_MAX, "20",
+	 "blocks",
+	 "The smallest to_self_delay taken from a legacy client; current clients are not held to "
+	 "it."},
+
 	{"rpc", "connect", parse_nodes, FIELD(nodes), 0, 0, "", "host:port[,host:port...]",
 	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it; empty is none."},
 	{"rpc", "user", parse_text, FIELD(rpc_user), 0, 0, "", "text",

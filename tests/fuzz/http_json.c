@@ -43,7 +43,9 @@ static void same_values(const json_t *j, const struct api_request *r)
 
 	must(json_is_object(j) && json_is_object(a));
 	if (r->endpoint == API_REGISTER) {
-		same_hex(json_object_get(j, "user_id"), r->user.b, USER_ID_SZ);
+		same_hex(json_object_get(j,
+					 r->generation == CLIENT_LEGACY ? "public_key" : "user_id"),
+			 r->user.b, USER_ID_SZ);
 		return;
 	}
 	same_hex(json_object_get(a, "locator"), r->locator.b, LOCATOR_SZ);
@@ -58,18 +60,18 @@ static void same_values(const json_t *j, const struct api_request *r)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct api_request r;
-	const char *why;
+	struct api_problem p;
 	json_error_t err;
 
 	if (size == 0)
 		return 0;
 	enum api_endpoint ep = (enum api_endpoint)(data[0] % 3u);
-	enum api_code c = api_decode(ep, data + 1, size - 1, &r, &why);
+	enum api_code c = api_decode(ep, data + 1, size - 1, &r, &p);
 	/* Not JSON_REJECT_DUPLICATES: unknown keys may repeat. */
 	json_t *j = json_loadb((const char *)data + 1, size - 1, JSON_DECODE_ANY | JSON_ALLOW_NUL,
 			       &err);
 
-	must(why != NULL);
+	must(p.code == c && p.why != NULL);
 	if (c == API_OK || c == API_WRONG_FIELD_SIZE || c == API_EMPTY_FIELD) {
 		/* Numbers beyond jansson's own types are JSON all the same. */
 		must(j || json_error_code(&err) == json_error_numeric_overflow);

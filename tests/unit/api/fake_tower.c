@@ -107,12 +107,3 @@ enum tower_status tower_find(struct tower *t, const struct user_id *user, const 
 	client_order++;
 	return st;
 }
-
-void tower_info_get(struct tower *t, struct tower_info *out)
-{
-	(void)t;
-	client_order++;
-	memset(out, 0, sizeof *out);
-	out->has_tip = fake.has_tip;
-	client_order++;
-}

@@ -20,7 +20,6 @@ struct fake_tower {
 	struct tower_add_reply added;
 	enum tower_status found_status;
 	struct tower_found found;
-	bool has_tip;
 
 	/* Seen by the test. */
 	_Atomic unsigned register_cnt, add_cnt, find_cnt, done_cnt;

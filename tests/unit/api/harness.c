@@ -43,7 +43,6 @@ void fake_reset(void)
 	fake.durable = TOWER_OK;
 	fake.user_status = TOWER_OK;
 	fake.found_status = TOWER_NOT_FOUND;
-	fake.has_tip = true;
 	fake.user.available_slots = 10000;
 	fake.user.subscription_start = 800000;
 	fake.user.subscription_expiry = 804320;

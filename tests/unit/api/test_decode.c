@@ -14,7 +14,7 @@
 #include "api/json.h"
 
 static struct api_request req;
-static const char *why;
+static struct api_problem problem;
 
 /* Gives the decoder an exact-size heap copy, so that a sanitizer sees any read beyond it. */
 static enum api_code decode_sz(enum api_endpoint ep, const char *text, size_t sz)
@@ -23,7 +23,7 @@ static enum api_code decode_sz(enum api_endpoint ep, const char *text, size_t sz
 
 	assert_non_null(body);
 	memcpy(body, text, sz);
-	enum api_code c = api_decode(ep, body, sz, &req, &why);
+	enum api_code c = api_decode(ep, body, sz, &req, &problem);
 
 	free(body);
 	return c;
@@ -80,12 +80,12 @@ static void the_vectors_give_their_codes(void **state)
 		if (strncmp(id, "format/", 7) == 0) {
 			formats++;
 			if (got != want)
-				fail_msg("%s: want %d, got %d (%s)", id, want, got, why);
+				fail_msg("%s: want %d, got %d (%s)", id, want, got, problem.why);
 		} else {
 			/* Whatever the tower says later, these bodies are well formed. */
 			good += status == 200;
 			if (got != API_OK)
-				fail_msg("%s: refused with %d (%s)", id, got, why);
+				fail_msg("%s: refused with %d (%s)", id, got, problem.why);
 		}
 		api_request_free(&req);
 	}
@@ -236,7 +236,8 @@ static void the_first_problem_from_the_left_wins(void **state)
 		int got = (int)decode(t[i].ep, t[i].body);
 
 		if (got != t[i].code)
-			fail_msg("%s: want %d, got %d (%s)", t[i].body, t[i].code, got, why);
+			fail_msg("%s: want %d, got %d (%s)", t[i].body, t[i].code, got,
+				 problem.why);
 		api_request_free(&req);
 	}
 	assert_int_equal(decode_sz(API_REGISTER, "{\"user_id\":\"aa\"}\0", 17), 6);

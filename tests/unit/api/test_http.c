@@ -222,7 +222,7 @@ static void a_transient_failure_of_an_add_carries_the_code_that_clients_retry(vo
 	receipt_get_message(msg, &l, NULL);
 	assert_true(sig_sign(sig, srv.user_secret, msg, sizeof msg));
 	snprintf(text, sizeof text, get, sig);
-	fake.has_tip = false;
+	fake.user_status = TOWER_NOT_READY;
 	r = client_post(srv.port, "/get_appointment", text);
 	assert_int_equal(r.status, 503);
 	assert_int_equal(reply_code(&r), 32);
