@@ -109,6 +109,14 @@ static json_t *tower_view(const struct tower_info *ti)
 			 (json_int_t)ti->reorg_blocks_total, "store_ok", (int)ti->store_ok);
 }
 
+static json_t *socket_view(const struct rpc_info *i)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "clients", (json_int_t)i->client_cnt,
+			 "clients_total", (json_int_t)i->clients_total, "requests_total",
+			 (json_int_t)i->requests_total, "errors_total", (json_int_t)i->errors_total,
+			 "dropped_total", (json_int_t)i->dropped_total);
+}
+
 static struct rpc_done getinfo(struct rpc_call *call)
 {
 	const struct rpc_env *env = env_of(call);
@@ -117,14 +125,15 @@ static struct rpc_done getinfo(struct rpc_call *call)
 
 	tower_info_get(env->tower, &ti);
 	return rpc_result(json_pack(
-		"{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o}", "version", VIGIL_VERSION,
+		"{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o, s:o}", "version", VIGIL_VERSION,
 		"network", env->network->name, "tower_id",
 		rpc_json_hex(env->tower_id.b, USER_ID_SZ), "height",
 		ti.has_tip ? json_integer(ti.tip_height) : json_null(), "block_hash",
 		ti.has_tip ? rpc_json_hash(&ti.tip_hash) : json_null(), "reachable",
 		(int)network_reachable(env), "dataplane", dataplane_view(env->feed), "node_rpc",
 		nodes ? "configured" : "not configured: penalties go out by P2P only", "nodes",
-		nodes_view(env->carrier), "tower", tower_view(&ti)));
+		nodes_view(env->carrier), "tower", tower_view(&ti), "control_socket",
+		socket_view(((struct rpc_ctx *)call->ctx)->info)));
 }
 
 static void put_peer(void *arg, const struct link_peer_state *p)

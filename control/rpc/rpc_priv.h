@@ -17,6 +17,7 @@ struct rpc_limits {
 /* Behind the methods' call->ctx. */
 struct rpc_ctx {
 	struct rpc_env env;
+	const struct rpc_info *info;
 	bool stop_wanted;
 };
 

@@ -83,7 +83,6 @@ static void on_client_closed(uv_handle_t *h)
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
-	r->info.client_cnt--;
 	free(c->buf);
 	free(c);
 	close_timers_when_last(r);
@@ -95,6 +94,7 @@ static void client_close(struct client *c)
 	if (c->closing)
 		return;
 	c->closing = true;
+	c->rpc->info.client_cnt--;
 	uv_close((uv_handle_t *)&c->pipe, on_client_closed);
 }
 
@@ -103,7 +103,7 @@ static void client_drop(struct client *c, const char *why)
 	if (c->closing)
 		return;
 	c->rpc->info.dropped_total++;
-	log_info("rpc_client_dropped", "Control socket client dropped", log_str("why", why));
+	log_debug("rpc_client_dropped", "Control socket client dropped", log_str("why", why));
 	client_close(c);
 }
 
@@ -167,8 +167,8 @@ static void client_refuse(struct client *c, char *line, const char *why)
 {
 	c->rpc->info.errors_total++;
 	c->rpc->info.dropped_total++;
-	log_info("rpc_client_refused", "Control socket client sent what is no request",
-		 log_str("why", why));
+	log_debug("rpc_client_refused", "Control socket client sent what is no request",
+		  log_str("why", why));
 	c->last_words = true;
 	client_send(c, line);
 }
@@ -354,6 +354,20 @@ static void on_sweep(uv_timer_t *t)
 		on_connection((uv_stream_t *)&r->listener, 0);
 }
 
+/* Closes clients that have left, before their turn in the loop comes: with all places taken, somebody new waits. */
+static void reap_gone(struct rpc *r)
+{
+	for (struct client *c = r->clients; c != NULL; c = c->next) {
+		uv_os_fd_t fd;
+		char byte;
+
+		if (!c->closing && c->len == 0 && c->unread_ms == 0 &&
+		    uv_fileno((uv_handle_t *)&c->pipe, &fd) == 0 &&
+		    recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+			client_close(c);
+	}
+}
+
 static void on_connection(uv_stream_t *s, int status)
 {
 	struct rpc *r = s->data;
@@ -380,6 +394,8 @@ static void on_connection(uv_stream_t *s, int status)
 	}
 	if (!uv_is_active((uv_handle_t *)&r->sweep))
 		uv_timer_start(&r->sweep, on_sweep, r->limits.sweep_ms, r->limits.sweep_ms);
+	if (r->info.client_cnt > r->limits.client_max)
+		reap_gone(r);
 	if (r->info.client_cnt > r->limits.client_max)
 		client_refuse(c, rpc_error_line(RPC_BUSY, "too many clients"), "too many clients");
 	client_go_on(c);
@@ -473,6 +489,7 @@ struct rpc *rpc_new(uv_loop_t *loop, const char *path, const struct rpc_env *env
 	memcpy(r->path, path, strlen(path) + 1);
 	r->loop = loop;
 	r->ctx.env = *env;
+	r->ctx.info = &r->info;
 	r->table = (struct rpc_table){rpc_methods, rpc_method_cnt, &r->ctx};
 	r->limits = (struct rpc_limits){.client_max = 64,
 					.request_max = 1u << 20,

@@ -11,12 +11,13 @@
 
 static struct tower tower;
 static struct rpc_ctx ctx;
+static struct rpc_info counters;
 
 static int setup(void **state)
 {
 	(void)state;
 	memset(&tower, 0, sizeof(tower));
-	ctx = (struct rpc_ctx){.env = fake_env(&tower)};
+	ctx = (struct rpc_ctx){.env = fake_env(&tower), .info = &counters};
 	return 0;
 }
 

@@ -516,8 +516,8 @@ static void more_clients_than_allowed_are_told_so(void **state)
 		assert_non_null(strstr(in->text, "too many clients"));
 		close(extra);
 	}
+	/* A place is free as soon as its client has left, even if both are seen in one turn of the loop. */
 	close(fd[0]);
-	assert_true(STEP_UNTIL(w, info_of(w).client_cnt == MAX - 1, 5000));
 	memset(in, 0, sizeof(*in));
 	fd[0] = dial(w);
 	assert_true(say(fd[0], HELP));
