@@ -181,6 +181,21 @@ void sim_restart(struct sim *s)
 	sim_session(s);
 }
 
+void sim_let_go(struct sim *s)
+{
+	tower_free(s->t);
+	store_close(s->st);
+	free(s->watched);
+	free(s->asked);
+	s->watched = s->asked = NULL;
+	s->watched_cnt = s->watched_cap = s->asked_cnt = s->asked_cap = 0;
+}
+
+void sim_reopen(struct sim *s)
+{
+	open_tower(s);
+}
+
 /* --- blocks ------------------------------------------------------------------------------------------------------ */
 
 uint32_t sim_tip(const struct sim *s)
@@ -323,16 +338,12 @@ static void answer_watch(struct sim *s, const struct locator *l)
 
 void sim_settle(struct sim *s)
 {
-	struct store_stats st;
-
 	while (s->asked_cnt > 0) {
 		struct locator l = s->asked[0];
 
 		memmove(s->asked, s->asked + 1, --s->asked_cnt * sizeof(l));
 		answer_watch(s, &l);
 	}
-	store_stats_get(s->st, &st);
-	store_poll(s->st);
 	sim_tick(s, 0);
 }
 

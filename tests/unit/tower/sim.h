@@ -66,6 +66,9 @@ void sim_close(struct sim *s);
 /* Closes tower and store (syncing), and opens both again; the dataplane starts a new session. */
 void sim_restart(struct sim *s);
 void sim_session(struct sim *s);
+/* Closes tower and store and frees what is beside the chain; and opens them again, without a session. */
+void sim_let_go(struct sim *s);
+void sim_reopen(struct sim *s);
 
 /* --- blocks */
 uint32_t sim_tip(const struct sim *s);
