@@ -50,11 +50,22 @@ static bool can_serve(const struct peer *p, uint32_t height)
 	       ((p->services & P2P_SERVICE_NETWORK) || height + 288 > p->reach);
 }
 
-/* The least busy peer that can serve the block and is not `not`; one that owes it already comes first, the one
-   that sent a bad copy of it last.  NULL: none. */
+/* Whether p sent a bad copy of the block, and somebody else can be waited for instead. */
+static bool is_distrusted(const struct sync *s, uint32_t id, uint32_t height,
+			  const struct hash256 *hash)
+{
+	if (!s->bad_known || s->bad_peer != id || !hash256_eq(&s->bad_hash, hash))
+		return false;
+	for (uint32_t i = 0; i < s->peer_cnt; i++)
+		if (i != id && can_serve(s->peer[i], height))
+			return true;
+	return false;
+}
+
+/* The least busy peer that can serve the block and is not `not`; one that owes it already comes first.  NULL:
+   none. */
 static struct peer *pick(struct sync *s, uint32_t height, const struct hash256 *hash, uint32_t not )
 {
-	bool bad = s->bad_known && hash256_eq(&s->bad_hash, hash);
 	struct peer *best = NULL;
 	uint32_t best_cost = UINT32_MAX;
 
@@ -66,9 +77,7 @@ static struct peer *pick(struct sync *s, uint32_t height, const struct hash256 *
 		if (i == not || !can_serve(p, height) ||
 		    (!owes && p->owed_cnt == s->cfg.inflight_per_peer))
 			continue;
-		if (bad && i == s->bad_peer)
-			cost += 2 * SYNC_INFLIGHT_MAX;
-		if (cost < best_cost) {
+		if (cost < best_cost && !is_distrusted(s, i, height, hash)) {
 			best = p;
 			best_cost = cost;
 		}

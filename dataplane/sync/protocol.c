@@ -255,6 +255,21 @@ static void on_headers(struct sync *s, struct peer *p)
 
 /* ---- everything else ---- */
 
+/* False if we do not know the block; else the peer has it and what is below it. */
+static bool on_block_announced(struct sync *s, struct peer *p, const struct hash256 *hash)
+{
+	uint32_t idx = headers_find(s->chain, hash);
+
+	if (idx == HEADERS_NONE)
+		return false;
+	p->best = *hash;
+	p->best_known = true;
+	if (headers_height(s->chain, idx) > p->height)
+		p->height = headers_height(s->chain, idx);
+	protocol_reach(s, p);
+	return true;
+}
+
 static void on_inv(struct sync *s, struct peer *p)
 {
 	struct p2p_inv inv;
@@ -268,12 +283,13 @@ static void on_inv(struct sync *s, struct peer *p)
 		struct p2p_inv_item item = p2p_inv_at(&inv, i);
 
 		if (item.type == P2P_INV_BLOCK)
-			new_block |= headers_find(s->chain, &item.hash) == HEADERS_NONE;
+			new_block |= !on_block_announced(s, p, &item.hash);
 		else if (item.type == P2P_INV_TX)
 			broadcast_announced(s, p, &item.hash);
 	}
 	if (new_block)
 		protocol_ask_headers(s, p);
+	download_schedule(s);
 }
 
 /* A node that follows the reference says nothing about blocks it lacks; others do. */

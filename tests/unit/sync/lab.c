@@ -124,8 +124,13 @@ static void send_block(struct lab_node *n, const struct lab_block *b)
 	if (n->fault == LAB_CORRUPT)
 		raw[HEADER_SZ] ^= 0x10;
 	lab_send(n, P2P_BLOCK, raw, b->sz);
+	if (n->dead)
+		return;
 	if (n->fault == LAB_HALF_BLOCK || n->fault == LAB_RESET) {
+		n->late_sz = n->out_sz;
 		n->out_sz = before + P2P_HEAD_SZ + b->sz / 2;
+		n->late_sz -= n->out_sz;
+		memcpy(n->late, n->out + n->out_sz, n->late_sz);
 		n->cut = n->fault == LAB_RESET;
 		n->dead = true;
 		n->fault = LAB_GOOD;
@@ -183,6 +188,7 @@ static void on_getdata(struct lab_node *n)
 
 	n->getdata_cnt++;
 	assert_true(p2p_inv_decode(&inv, n->in.payload, n->in.payload_sz));
+	n->dead |= n->fault == LAB_DEAF;
 	for (uint32_t i = 0; i < inv.cnt && n->fault != LAB_NO_BLOCKS; i++) {
 		struct p2p_inv_item item = p2p_inv_at(&inv, i);
 		uint32_t b = find(l, item.hash.b);

@@ -34,9 +34,10 @@ struct lab_block {
 enum lab_fault {
 	LAB_GOOD,
 	LAB_SILENT,       /* reads, never answers */
-	LAB_HALF_BLOCK,   /* stops for ever in the middle of the next block */
+	LAB_HALF_BLOCK,   /* stops in the middle of the next block; the rest of it is in `late` */
 	LAB_RESET,        /* resets in the middle of the next block */
 	LAB_NO_BLOCKS,    /* answers everything but getdata, as one that lacks the block */
+	LAB_DEAF,         /* says nothing more once it is asked for a block */
 	LAB_CORRUPT,      /* flips a bit behind the header of every block */
 	LAB_UNREQUESTED,  /* sends a block nobody asked for before the first one asked for */
 	LAB_GARBAGE,      /* random bytes instead of the next message */

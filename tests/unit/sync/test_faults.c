@@ -142,8 +142,103 @@ static void a_bad_block_is_fetched_again_from_another_peer(void **state)
 		assert_int_equal(l->bad_verdicts, lab_counter(l, "blocks_bad_total"));
 		assert_true(l->bad_verdicts >= 1);
 		assert_int_equal(lab_counter(l, "peer_drop_block_merkle_total"), l->bad_verdicts);
+		assert_int_equal(lab_counter(l, "blocks_bad_again_total"), 0);
 		lab_free(l);
 	}
+}
+
+/* Node 1 brings a bad copy of a block and is back at once, while node 0 is slow. */
+static void a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it(void **state)
+{
+	struct lab *l = lab_new(2, 90);
+	uint32_t tip = lab_mine(l, 0, 40);
+
+	(void)state;
+	lab_set_tip(&l->node[1], tip);
+	l->node[1].fault = LAB_CORRUPT;
+	lab_resume(l, 0, 0);
+	for (unsigned i = 0; i < 1000 && l->bad_verdicts == 0; i++)
+		lab_turn(l, LAB_MS);
+	assert_int_equal(l->bad_verdicts, 1);
+	/* Node 0 gets to know the chain and is asked, but sends no block: it is waited for. */
+	l->node[0].fault = LAB_DEAF;
+	lab_set_tip(&l->node[0], tip);
+	lab_run(l, 14 * LAB_S, LAB_MS);
+	assert_true(l->node[0].getdata_cnt > 0);
+	assert_true(l->node[1].up);
+	assert_int_equal(l->bad_verdicts, 1);
+	lab_free(l);
+}
+
+static void a_bad_fill_block_takes_back_the_connects_behind_it(void **state)
+{
+	struct lab *l = lab_new(1, 91);
+	uint32_t tip = lab_mine(l, 0, 40);
+
+	(void)state;
+	lab_set_tip(&l->node[0], tip);
+	l->node[0].fault = LAB_CORRUPT;
+	l->scan_holds = true;
+	lab_resume(l, lab_ancestor(l, tip, 20), 20);
+	lab_run(l, 500 * LAB_MS, LAB_MS);
+	assert_true(l->pending_cnt > 10); /* CHAIN_START, six FILLs, some CONNECTs */
+	l->node[0].fault = LAB_GOOD;
+	l->scan_holds = false;
+	assert_true(lab_reach(l, tip, 5 * LAB_S));
+	assert_int_equal(l->bad_verdicts, 1);
+	assert_int_equal(l->fill_first, 15);
+	assert_int_equal(l->fill_last, 20);
+	assert_int_equal(l->connects, 20);
+	lab_check_list(l, tip);
+	lab_free(l);
+}
+
+/* Node 0 is in the middle of a block when node 1 makes that block stale, and perhaps not for long. */
+static void the_middle_of_a_block(bool back)
+{
+	struct lab *l = lab_new(2, 92);
+	uint32_t fork = lab_mine(l, 0, 5), stale = lab_mine(l, fork, 1), tip;
+	uint8_t rest[16384];
+	size_t rest_sz;
+
+	l->buf_cnt = back ? 4 : 2;
+	lab_set_tip(&l->node[0], fork);
+	lab_set_tip(&l->node[1], fork);
+	lab_resume(l, fork, 5);
+	assert_true(lab_reach(l, fork, 5 * LAB_S));
+	lab_set_tip(&l->node[0], stale);
+	l->node[0].fault = LAB_HALF_BLOCK;
+	lab_run(l, 50 * LAB_MS, LAB_MS);
+	rest_sz = l->node[0].late_sz;
+	assert_true(rest_sz > 0);
+	memcpy(rest, l->node[0].late, rest_sz);
+	assert_int_equal(lab_bufs_used(l), 1);
+	tip = lab_mine(l, fork, 2);
+	l->scan_holds = true;
+	lab_set_tip(&l->node[1], tip);
+	lab_run(l, 50 * LAB_MS, LAB_MS);
+	l->node[0].dead = false;
+	if (back) {
+		/* Wanted again, while the copy that was given up is still arriving. */
+		tip = lab_mine(l, stale, 3);
+		lab_set_tip(&l->node[1], tip);
+		lab_run(l, 50 * LAB_MS, LAB_MS);
+	}
+	sync_data(l->sync, 0, rest, rest_sz, l->now_ns);
+	assert_true(l->node[0].linked);
+	l->scan_holds = false;
+	assert_true(lab_reach(l, tip, 2 * LAB_S));
+	assert_int_equal(l->bad_verdicts, 0);
+	assert_int_equal(lab_counter(l, "blocks_late_total"), 1);
+	lab_check_list(l, tip);
+	lab_free(l);
+}
+
+static void a_block_that_goes_stale_while_it_arrives_spoils_no_buffer(void **state)
+{
+	(void)state;
+	the_middle_of_a_block(false);
+	the_middle_of_a_block(true);
 }
 
 static void the_only_peer_with_bad_blocks_is_asked_again_with_back_off(void **state)
@@ -381,6 +476,10 @@ int main(void)
 		cmocka_unit_test(a_peer_that_passes_over_a_block_is_found_out_by_a_ping),
 		cmocka_unit_test(a_reset_in_the_middle_of_a_block_costs_only_the_connection),
 		cmocka_unit_test(a_bad_block_is_fetched_again_from_another_peer),
+		cmocka_unit_test(
+			a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it),
+		cmocka_unit_test(a_bad_fill_block_takes_back_the_connects_behind_it),
+		cmocka_unit_test(a_block_that_goes_stale_while_it_arrives_spoils_no_buffer),
 		cmocka_unit_test(the_only_peer_with_bad_blocks_is_asked_again_with_back_off),
 		cmocka_unit_test(back_off_grows_to_30_seconds_and_a_good_connection_resets_it),
 		cmocka_unit_test(a_slow_peer_does_not_hold_up_the_next_block_for_ever),
