@@ -45,7 +45,7 @@ static const struct option_doc docs[] = {
 	{OPT_PORT_ID, "port-id", "N", "DPDK port to use (0)"},
 	{OPT_ADDRESS, "address", "IP/PREFIX", "our IPv4 address and prefix length (required)"},
 	{OPT_GATEWAY, "gateway", "IP", "router for peers outside our subnet (none)"},
-	{OPT_MTU, "mtu", "BYTES", "largest IP packet (the device's)"},
+	{OPT_MTU, "mtu", "BYTES", "largest IP packet, 576 to 1500 (the device's)"},
 	{OPT_MAC, "mac", "MAC",
 	 "our Ethernet address (the port's; on net_tap another one is chosen)"},
 	{OPT_MBUFS, "mbufs", "N", "packet buffers (chosen by the driver's queues)"},
@@ -113,7 +113,7 @@ static bool address(const char *text, struct net_config *n)
 	uint32_t prefix;
 
 	if (slash == NULL || (size_t)(slash - text) >= sizeof(ip) ||
-	    !u32(slash + 1, 1, 32, &prefix))
+	    !u32(slash + 1, 1, 30, &prefix))
 		return false;
 	memcpy(ip, text, (size_t)(slash - text));
 	ip[slash - text] = '\0';
@@ -182,7 +182,7 @@ static bool set(struct options *o, enum option_id id, const char *arg)
 	case OPT_GATEWAY:
 		return inet_pton(AF_INET, arg, o->net.gateway4) == 1;
 	case OPT_MTU:
-		if (!u32(arg, 576, 9600, &w))
+		if (!u32(arg, 576, 1500, &w))
 			return false;
 		o->net.mtu = (uint16_t)w;
 		return true;
