@@ -23,6 +23,11 @@ static void event_fill(const struct sync *s, struct chain_event *ev, enum chain_
 	headers_raw(s->chain, idx, ev->header);
 }
 
+static struct handed *handed_at(struct sync *s, uint32_t i)
+{
+	return &s->handed[(s->handed_head + i) & (s->handed_cap - 1)];
+}
+
 /* Room for one more in the queue of blocks in the caller's hands. */
 static bool handed_reserve(struct sync *s)
 {
@@ -35,12 +40,31 @@ static bool handed_reserve(struct sync *s)
 	if (q == NULL)
 		return false;
 	for (uint32_t i = 0; i < s->handed_cnt; i++)
-		q[i] = s->handed[(s->handed_head + i) & (s->handed_cap - 1)];
+		q[i] = *handed_at(s, i);
 	free(s->handed);
 	s->handed = q;
 	s->handed_cap = cap;
 	s->handed_head = 0;
 	return true;
+}
+
+/* Takes the entry of a buffer out.  It is the oldest one, but for those of a session that is over, whose order
+   no longer matters. */
+static struct handed handed_take(struct sync *s, const struct block_buf *buf)
+{
+	struct handed h;
+	uint32_t i = 0;
+
+	while (i < s->handed_cnt && handed_at(s, i)->buf != buf)
+		i++;
+	assert(i < s->handed_cnt);
+	h = *handed_at(s, i);
+	assert(i == 0 || h.session != s->session);
+	for (; i > 0; i--)
+		*handed_at(s, i) = *handed_at(s, i - 1);
+	s->handed_head = (s->handed_head + 1) & (s->handed_cap - 1);
+	s->handed_cnt--;
+	return h;
 }
 
 static void handed_push(struct sync *s, const struct chain_event *ev)
@@ -161,11 +185,7 @@ void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_ve
 
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
-	assert(s->handed_cnt > 0);
-	h = s->handed[s->handed_head];
-	assert(h.buf == ev->buf);
-	s->handed_head = (s->handed_head + 1) & (s->handed_cap - 1);
-	s->handed_cnt--;
+	h = handed_take(s, ev->buf);
 	s->ops.buf_put(s->arg, h.buf);
 	if (h.session != s->session) {
 		count(s,

@@ -130,12 +130,13 @@ void sync_connected(struct sync *s, uint32_t peer_id, uint64_t now_ns)
 {
 	struct peer *p = s->peer[peer_id];
 
-	s->now_ns = now_ns;
+	if (now_ns > s->now_ns)
+		s->now_ns = now_ns;
 	if (p->state != PEER_CONNECTING)
 		return;
 	count(s, CNT_peer_connects);
 	p->connects++;
-	p->connected_ns = p->last_rx_ns = p->out_since_ns = now_ns;
+	p->connected_ns = p->last_rx_ns = p->out_since_ns = s->now_ns;
 	p2p_stream_init(&p->stream, s->cfg.network->magic, WANTED);
 	peer_set_state(s, p, PEER_VERSION_WAIT);
 	protocol_hello(s, p);
@@ -155,7 +156,8 @@ void sync_closed(struct sync *s, uint32_t peer_id, enum net_close_reason why, ui
 	};
 	struct peer *p = s->peer[peer_id];
 
-	s->now_ns = now_ns;
+	if (now_ns > s->now_ns)
+		s->now_ns = now_ns;
 	if (p->state == PEER_WAITING)
 		return;
 	if (p->state != PEER_CLOSING) {

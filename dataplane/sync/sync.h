@@ -118,7 +118,7 @@ struct sync_start {
 };
 int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now_ns);
 /* Ends the session: hangs up every peer, gives buffers back, forgets headers.  Events handed out before still
-   get their sync_block_done, which then only returns the buffer. */
+   get their sync_block_done, in any order, which then only returns the buffer. */
 void sync_session_stop(struct sync *s);
 bool sync_session_on(const struct sync *s);
 
