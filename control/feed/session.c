@@ -228,14 +228,23 @@ static const char *on_chain_start(struct feed *f, const struct link_chain_start 
 	return NULL;
 }
 
+/* Everything the tower asked to be watched is, and what it brought up has been reported. */
+static void note_settled(struct feed *f)
+{
+	if (f->pending.waiting == 0 && f->backlog.cnt == 0 && f->retry_cnt == 0)
+		tower_watch_settled(f->tower);
+}
+
 static const char *on_watch_added(struct feed *f, const struct link_watch_added *r)
 {
 	struct locator l;
 
 	if (!pending_take(&f->pending, r->cookie, &l))
 		return "WATCH_ADDED that answers nothing";
-	if (r->error == 0)
+	if (r->error == 0) {
+		note_settled(f);
 		return NULL;
+	}
 	if (f->info.add_errors_total++ % 1000 == 0)
 		log_error("feed_add_failed",
 			  "The dataplane could not watch a locator; trying again",
@@ -261,8 +270,10 @@ static const char *on_connected(struct feed *f, const struct link_block_connecte
 {
 	const char *why = feed_check_connected(&f->check, r);
 
-	if (why == NULL)
+	if (why == NULL) {
+		note_settled(f);
 		tower_block_connected(f->tower, r);
+	}
 	return why;
 }
 

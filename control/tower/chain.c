@@ -179,5 +179,7 @@ void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *head
 void tower_watch_settled(struct tower *t)
 {
 	t->settles = true;
-	t->unsettled_height = HEIGHT_NONE;
+	/* Reported is not applied while the store cannot write. */
+	if (t->ev_first == NULL)
+		t->unsettled_height = HEIGHT_NONE;
 }

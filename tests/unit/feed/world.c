@@ -79,6 +79,11 @@ void tower_block_disconnected(struct tower *t, const struct link_block_disconnec
 	note(t, T_DISCONNECT, 'D');
 }
 
+void tower_watch_settled(struct tower *t)
+{
+	(void)t;
+}
+
 void tower_session_lost(struct tower *t)
 {
 	note(t, T_LOST, 'L');
