@@ -562,6 +562,7 @@ def demo(args, folder, programs):
 
 
 def on_signal(number, _frame):
+    print(f"\ndemo: {signal.Signals(number).name}: stopping everything", file=sys.stderr)
     raise SystemExit(128 + number)
 
 
