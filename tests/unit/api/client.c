@@ -123,13 +123,13 @@ struct reply client_exchange(uint16_t port, const char *raw, size_t sz)
 	return r;
 }
 
-struct reply client_post(uint16_t port, const char *path, const char *body)
+static struct reply post(uint16_t port, const char *path, const char *agent, const char *body)
 {
 	char *raw = NULL;
 	int sz = asprintf(&raw,
-			  "POST %s HTTP/1.1\r\nHost: t\r\nContent-Type: "
-			  "application/json\r\nContent-Length: %zu\r\n\r\n%s",
-			  path, strlen(body), body);
+			  "POST %s HTTP/1.1\r\nHost: t\r\n%sContent-Type: application/json\r\n"
+			  "Content-Length: %zu\r\n\r\n%s",
+			  path, agent, strlen(body), body);
 
 	if (sz < 0)
 		abort();
@@ -137,6 +137,16 @@ struct reply client_post(uint16_t port, const char *path, const char *body)
 
 	free(raw);
 	return r;
+}
+
+struct reply client_post(uint16_t port, const char *path, const char *body)
+{
+	return post(port, path, "", body);
+}
+
+struct reply client_post_legacy(uint16_t port, const char *path, const char *body)
+{
+	return post(port, path, "User-Agent: python-requests/2.25.1\r\n", body);
 }
 
 int reply_code(const struct reply *r)

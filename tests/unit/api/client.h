@@ -32,6 +32,8 @@ void reply_free(struct reply *r);
 struct reply client_exchange(uint16_t port, const char *raw, size_t sz);
 /* POST with Content-Length, and with Content-Type: application/json. */
 struct reply client_post(uint16_t port, const char *path, const char *body);
+/* The same as the legacy clients' library sends it. */
+struct reply client_post_legacy(uint16_t port, const char *path, const char *body);
 int reply_code(const struct reply *r); /* error_code, or -1 */
 
 #endif

@@ -57,7 +57,8 @@ void serve(uint32_t max_connections, uint32_t threads)
 				       .max_connections = max_connections,
 				       .threads = threads,
 				       .timeout_s = TIMEOUT_S,
-				       .body_limit = 400000};
+				       .body_limit = 400000,
+				       .min_to_self_delay = 20};
 	const char *why = "";
 
 	assert_true(hex_decode(srv.key.secret, 32, TOWER_SECRET, 64));

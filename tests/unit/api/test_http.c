@@ -90,16 +90,34 @@ static uint8_t *state_for(const char *id, const json_t *response)
 	return p;
 }
 
-static void every_vector_gets_its_answer(void **state)
+/* A legacy tower's user and numbers, for the vectors of that generation. */
+static void legacy_state_for(const char *id)
 {
-	char name[512];
+	fake.user.generation = fake.added.generation = CLIENT_LEGACY;
+	fake.user.available_slots = 100;
+	fake.added.available_slots = 99;
+	if (strstr(id, "unauthenticated")) {
+		fake.answer = TOWER_AUTH;
+		fake.user_status = TOWER_AUTH;
+	} else if (strcmp(id, "add_appointment-expired") == 0) {
+		fake.answer = TOWER_AUTH;
+		fake.user_status = TOWER_AUTH;
+		fake.expired = true;
+	} else if (strcmp(id, "add_appointment-tower-full") == 0) {
+		fake.answer = TOWER_NOT_READY;
+	}
+}
+
+/* What the vectors ask, and how the answers are to be compared. */
+static unsigned vectors_are_answered(const char *file, bool legacy)
+{
 	struct api_info info;
+	char name[512];
 	unsigned seen = 0;
 	json_t *all, *v;
 	size_t i;
 
-	(void)state;
-	snprintf(name, sizeof name, "%s/teos/http_current.json", getenv("VIGIL_VECTORS"));
+	snprintf(name, sizeof name, "%s/teos/%s", getenv("VIGIL_VECTORS"), file);
 	all = json_load_file(name, 0, NULL);
 	assert_non_null(all);
 	json_array_foreach(all, i, v)
@@ -115,7 +133,11 @@ static void every_vector_gets_its_answer(void **state)
 		    strcmp(path, "/ping") == 0)
 			continue;
 		uint8_t *owned = state_for(id, want);
-		struct reply r = client_post(srv.port, path, body);
+
+		if (legacy)
+			legacy_state_for(id);
+		struct reply r = legacy ? client_post_legacy(srv.port, path, body)
+					: client_post(srv.port, path, body);
 
 		if (r.status != status || !same_json(want, r.json))
 			fail_msg("%s: want %d, got %d %s", id, status, r.status, r.body);
@@ -127,7 +149,94 @@ static void every_vector_gets_its_answer(void **state)
 		seen++;
 	}
 	json_decref(all);
-	assert_in_range(seen, 40, 60);
+	return seen;
+}
+
+static void every_vector_gets_its_answer(void **state)
+{
+	(void)state;
+	assert_in_range(vectors_are_answered("http_current.json", false), 40, 60);
+}
+
+static void every_legacy_vector_gets_its_answer(void **state)
+{
+	(void)state;
+	assert_in_range(vectors_are_answered("http_legacy.json", true), 13, 16);
+}
+
+static void the_tag_of_the_user_wins_over_the_look_of_the_caller(void **state)
+{
+	char *body = signed_add(100);
+	struct reply r;
+
+	(void)state;
+	fake_reset();
+	fake.answer = TOWER_AUTH;
+	fake.user_status = TOWER_AUTH;
+	fake.expired = true;
+	r = client_post_legacy(srv.port, "/add_appointment", body);
+	assert_int_equal(r.status, 401);
+	assert_int_equal(reply_code(&r), 7);
+	reply_free(&r);
+	fake.user.generation = CLIENT_LEGACY;
+	r = client_post(srv.port, "/add_appointment", body);
+	assert_int_equal(r.status, 400);
+	assert_int_equal(reply_code(&r), -8);
+	reply_free(&r);
+	/* A user that nobody knows has no tag: the look decides. */
+	fake.expired = false;
+	r = client_post_legacy(srv.port, "/add_appointment", body);
+	assert_int_equal(reply_code(&r), -8);
+	reply_free(&r);
+	r = client_post(srv.port, "/add_appointment", body);
+	assert_int_equal(reply_code(&r), 7);
+	reply_free(&r);
+	free(body);
+}
+
+static void field_errors_of_a_legacy_caller_come_from_its_own_table(void **state)
+{
+#define A(l, b, d)                                                                                \
+	"{\"appointment\": {\"locator\": " l ", \"encrypted_blob\": " b ", \"to_self_delay\": " d \
+	"}, \"signature\": \"y\"}"
+#define L "\"00000000000000000000000000000000\""
+	static const struct {
+		const char *path, *body;
+		int status, code;
+	} t[] = {
+		{"/add_appointment", "{\"signature\": \"y\"}", 400, -1},
+		{"/add_appointment",
+		 "{\"appointment\": {\"locator\": " L "}, \"signature\": \"y\"}", 400, -1},
+		{"/add_appointment", A("5", "\"00\"", "20"), 400, -2},
+		{"/add_appointment", A(L, "5", "20"), 400, -2},
+		{"/add_appointment", A(L, "\"00\"", "\"20\""), 400, -2},
+		{"/add_appointment", A("\"00\"", "\"00\"", "20"), 400, -3},
+		{"/add_appointment", A("\"zz000000000000000000000000000000\"", "\"00\"", "20"), 400,
+		 -4},
+		{"/add_appointment", A(L, "\"zz\"", "20"), 400, -4},
+		{"/add_appointment", A(L, "\"\"", "20"), 400, -4},
+		{"/add_appointment", A(L, "\"00\"", "19"), 400, -5},
+		{"/add_appointment", A(L, "\"00\"", "4294967296"), 400, -6},
+		{"/add_appointment", "{\"appointment\": 5, \"signature\": \"y\"}", 400, -7},
+		{"/add_appointment", A(L, "\"00\"", "20"), 400, -8},
+		{"/add_appointment", "[]", 400, -65},
+		{"/add_appointment", "{", 400, -65},
+		{"/register", "{\"public_key\": 5}", 400, -34},
+		{"/get_appointment", "nothing", 400, -65},
+	};
+
+	(void)state;
+	fake_reset();
+	for (size_t i = 0; i < sizeof t / sizeof t[0]; i++) {
+		struct reply r = client_post_legacy(srv.port, t[i].path, t[i].body);
+		const json_t *code = json_object_get(r.json, "error_code");
+
+		if (r.status != t[i].status || json_integer_value(code) != t[i].code)
+			fail_msg("%s: want %d/%d, got %d %s", t[i].body, t[i].status, t[i].code,
+				 r.status, r.body);
+		reply_free(&r);
+	}
+	assert_int_equal(fake.add_cnt, 0);
 }
 
 /* --- what the tower is told ---------------------------------------------------------------------------------- */
@@ -375,6 +484,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_vector_gets_its_answer),
+		cmocka_unit_test(every_legacy_vector_gets_its_answer),
+		cmocka_unit_test(the_tag_of_the_user_wins_over_the_look_of_the_caller),
+		cmocka_unit_test(field_errors_of_a_legacy_caller_come_from_its_own_table),
 		cmocka_unit_test(an_appointment_reaches_the_tower_whole),
 		cmocka_unit_test(no_receipt_leaves_before_the_data_is_durable),
 		cmocka_unit_test(a_transient_failure_of_an_add_carries_the_code_that_clients_retry),
