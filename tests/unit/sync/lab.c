@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "btc/sha256.h"
 
@@ -613,6 +614,16 @@ uint32_t lab_bufs_used(const struct lab *l)
 
 /* ---- life ---- */
 
+/* Mapped, and so untouched until a block needs it: malloc may fill what it gives out. */
+static uint8_t *map_buf(void)
+{
+	void *p = mmap(NULL, BLOCK_SZ_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		       0);
+
+	assert_true(p != MAP_FAILED);
+	return p;
+}
+
 struct lab *lab_new(uint32_t node_cnt, uint32_t seed)
 {
 	static const struct sync_ops ops = {
@@ -636,7 +647,7 @@ struct lab *lab_new(uint32_t node_cnt, uint32_t seed)
 	l->block_cnt = 1;
 	l->buf_cnt = 24;
 	for (uint32_t i = 0; i < LAB_BUF_MAX; i++)
-		l->buf[i] = (struct block_buf){.data = malloc(BLOCK_SZ_MAX), .slot = i};
+		l->buf[i] = (struct block_buf){.data = map_buf(), .slot = i};
 	l->sync = sync_new(&l->cfg, &ops, l);
 	for (uint32_t i = 0; i < node_cnt; i++) {
 		struct net_addr a = {.ip = {[10] = 0xff, 0xff, 10, 0, 0, (uint8_t)i},
@@ -671,7 +682,7 @@ void lab_free(struct lab *l)
 		free(l->node[i].out);
 	}
 	for (uint32_t i = 0; i < LAB_BUF_MAX; i++)
-		free(l->buf[i].data);
+		munmap(l->buf[i].data, BLOCK_SZ_MAX);
 	free(l->block);
 	free(l);
 }
