@@ -1,6 +1,6 @@
 /* A kernel that is wrong loses breaches in silence, so each is tried before it is used: known digests, then
    every length around the block borders, legacy and segwit, at all alignments, in batches that make lanes
-   refill and run out at different times. */
+   refill and run out at different times, and with transactions so long that the others are done before. */
 #include "txid/txid_priv.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 	340u /* past five SHA-256 blocks: every way a tail can fall, with and without body */
 #define MSG_CNT    (2u * (STRIP_SZ_MAX - STRIP_SZ_MIN + 1))
 #define WIT_SZ_MAX 70u
-#define PAIR_CNT   9u
+#define BATCH_MAX  (2u * TXID_LANE_MAX + 3) /* past two fillings of the widest kernel */
 #define ARENA_SZ   (MSG_CNT * (STRIP_SZ_MAX + WIT_SZ_MAX + 2) + 64)
 
 struct arena {
@@ -88,8 +88,8 @@ static bool lengths_agree(const struct txid_kernel *k, struct arena *a, size_t c
 
 static bool pairs_agree(const struct txid_kernel *k, struct arena *a)
 {
-	for (size_t cnt = 1; cnt <= PAIR_CNT; cnt++) {
-		struct hash256 in[2 * PAIR_CNT], want[PAIR_CNT], got[PAIR_CNT];
+	for (size_t cnt = 1; cnt <= BATCH_MAX; cnt++) {
+		struct hash256 in[2 * BATCH_MAX], want[BATCH_MAX], got[BATCH_MAX];
 
 		memcpy(in, a->bytes + cnt, sizeof(in));
 		txid_portable.pairs(want, in, cnt);
@@ -101,6 +101,22 @@ static bool pairs_agree(const struct txid_kernel *k, struct arena *a)
 			return false;
 	}
 	return true;
+}
+
+/* Long ones over the bytes of the others, first, in the middle and last. */
+static bool long_ones_agree(const struct txid_kernel *k, struct arena *a)
+{
+	const uint32_t at[] = {0, 17, BATCH_MAX - 1};
+
+	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++)
+		a->tx[at[i]] = (struct tx_view){.off = 3 + i,
+						.sz = 9000 + 13007 * i,
+						.wit_sz = i == 1 ? 77 : 0,
+						.in_cnt = 1,
+						.out_cnt = 1,
+						.segwit = i == 1};
+	txid_portable.hash(a->bytes, a->tx, a->want, BATCH_MAX);
+	return lengths_agree(k, a, BATCH_MAX);
 }
 
 bool txid_selftest(const struct txid_kernel *k)
@@ -118,8 +134,9 @@ bool txid_selftest(const struct txid_kernel *k)
 		arena_fill(a, seed);
 		txid_portable.hash(a->bytes, a->tx, a->want, MSG_CNT);
 		ok = lengths_agree(k, a, MSG_CNT) && pairs_agree(k, a);
-		for (size_t cnt = 0; ok && cnt <= PAIR_CNT; cnt++)
+		for (size_t cnt = 0; ok && cnt <= BATCH_MAX; cnt++)
 			ok = lengths_agree(k, a, cnt);
+		ok = ok && long_ones_agree(k, a);
 	}
 	free(a);
 	return ok;

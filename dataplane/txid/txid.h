@@ -9,18 +9,22 @@
 #include "btc/cpu.h"
 
 struct txid_kernel {
-	const char *name; /* "portable", "shani", ... */
-	unsigned need;    /* CPU_* bits, all required */
+	/* "portable", "avx2" (8 messages at once), "shani" (2), "avx512" (16), "avx512-shani" (16, stragglers
+	   by SHA-NI), "shani4" (4). */
+	const char *name;
+	unsigned need; /* CPU_* bits, all required */
 	/* txid[i] = sha256d of the preimage of tx[i] inside block p (see struct tx_view). */
 	void (*hash)(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt);
 	/* out[i] = sha256d(in[2i] || in[2i+1]); out may be the start of in. */
 	void (*pairs)(struct hash256 *out, const struct hash256 *in, size_t pair_cnt);
 };
 
-/* All kernels compiled in, slowest first.  *cnt gets their number. */
+/* All kernels compiled in, slowest first on a CPU that has everything.  *cnt gets their number. */
 const struct txid_kernel *const *txid_kernels(size_t *cnt);
 
-/* The best kernel for the features, or the named one.  NULL with *why set when the name is unknown, the CPU
+/* The fastest kernel here that needs no other features, by a race of a few ms on synthetic transactions; or the
+   named one, without a race.  Kernels that come out nearly equal are told apart by the order of txid_kernels(), so that the
+   choice is stable.  NULL with *why set when the name is unknown, the CPU
    lacks what it needs, or the self-test fails: then the process must stop, for a wrong txid is a missed
    breach, and silent. */
 const struct txid_kernel *txid_select(unsigned features, const char *name_or_null,

@@ -1,4 +1,4 @@
-/* txid_priv.h - what the kernels share.  Included only from txid/.
+/* txid_priv.h - what the kernels share.  Included only from txid/ and its tests.
 
    A kernel is an engine, which runs SHA-256 over several messages at once, under one scheduler (run.c), which
    knows transactions.  Only engines are compiled for more than the baseline instruction set. */
@@ -41,6 +41,12 @@ struct txid_engine {
 	/* From the state of the whole message to sha256d of it, in place. */
 	void (*finish)(struct hash256 *const st[]);
 };
+
+/* Which of cnt >= 1 kernels, in the order of txid_kernels(), to take when they took so long: the fastest, but a later
+   one that is less than a TXID_RACE_EDGE-th slower is preferred.  So noise between kernels that are as good as equal
+   does not change the choice from one start to the next. */
+#define TXID_RACE_EDGE 16u
+size_t txid_fastest(const uint64_t *ns, size_t cnt);
 
 /* txid_kernel.hash by that engine. */
 void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_view *tx,

@@ -3,10 +3,12 @@
 #include "vec.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "btc/network.h"
 #include "btc/sha256.h"
-#include "txid/txid.h"
+#include "txid/txid_priv.h"
 
 static struct tx_view views[BLOCK_TX_MAX];
 static struct hash256 txids[BLOCK_TX_MAX + 1];
@@ -92,10 +94,36 @@ static void every_length_at_every_alignment_is_right(void **state)
 	}
 }
 
+/* As many as fill the lanes of the widest kernel several times, at every alignment. */
+static void every_length_in_full_lanes_is_right(void **state)
+{
+	enum { LONGEST = 64 * 7, CNT = 128 };
+	const struct txid_kernel *k[8];
+	size_t cnt = usable(k);
+	static uint8_t buf[CNT + LONGEST + 2 + 9];
+	static struct tx_view t[CNT];
+	static struct hash256 want[CNT], got[CNT];
+	uint32_t x = 5;
+
+	(void)state;
+	random_bytes(buf, sizeof(buf), &x);
+	for (uint32_t sz = 10; sz <= LONGEST; sz++) {
+		for (uint32_t i = 0; i < CNT; i++) {
+			t[i] = view(i, sz, 1 + (sz + i) % 9, i / 2 % 2 != 0);
+			want[i] = reference_txid(buf, &t[i]);
+		}
+		for (size_t i = 0; i < cnt; i++) {
+			memset(got, 0, sizeof(got));
+			k[i]->hash(buf, t, got, CNT);
+			assert_memory_equal(got, want, sizeof(got));
+		}
+	}
+}
+
 /* Batches whose lanes run empty at different times, with lengths as skewed as in real blocks. */
 static void random_batches_are_right_and_nothing_outside_is_touched(void **state)
 {
-	enum { BUF_SZ = 1 << 20, ROUNDS = 60, TX_MAX = 40 };
+	enum { BUF_SZ = 1 << 20, ROUNDS = 60, TX_MAX = 120 };
 	const struct txid_kernel *k[8];
 	size_t kernel_cnt = usable(k);
 	uint8_t *buf = malloc(BUF_SZ);
@@ -112,7 +140,7 @@ static void random_batches_are_right_and_nothing_outside_is_touched(void **state
 		memset(mark.b, 0xa5, sizeof(mark.b));
 		for (size_t i = 0; i < cnt; i++) {
 			uint32_t sz = 60 +
-				      vec_random(&x) % (vec_random(&x) % 16 == 0 ? 70000 : 400);
+				      vec_random(&x) % (vec_random(&x) % 16 == 0 ? 30000 : 400);
 
 			t[i] = view(vec_random(&x) % (BUF_SZ / 2), sz, vec_random(&x) % 300,
 				    vec_random(&x) % 2 != 0);
@@ -128,28 +156,79 @@ static void random_batches_are_right_and_nothing_outside_is_touched(void **state
 	free(buf);
 }
 
-/* Only the transaction itself may be read. */
-static void a_transaction_at_the_end_of_memory_is_not_overrun(void **state)
+/* One long transaction, in every place, among small ones of one size or of many: few, so that it is left alone, and
+   many. */
+static void a_long_transaction_among_small_ones_is_right(void **state)
 {
+	enum { BUF_SZ = 1 << 20, LONG_SZ = 900000, CNT_MAX = 2000 };
 	const struct txid_kernel *k[8];
-	size_t cnt = usable(k);
-	uint8_t buf[400];
+	size_t kernel_cnt = usable(k);
+	uint8_t *buf = malloc(BUF_SZ);
+	struct tx_view *t = calloc(CNT_MAX, sizeof(*t));
+	struct hash256 *want = calloc(CNT_MAX, HASH_SZ), *got = calloc(CNT_MAX, HASH_SZ);
+	const size_t cnts[] = {1, 2, 5, 40, CNT_MAX};
+	uint32_t x = 13;
+
+	(void)state;
+	assert_true(buf != NULL && t != NULL && want != NULL && got != NULL);
+	random_bytes(buf, BUF_SZ, &x);
+	for (unsigned round = 0; round < 10; round++) {
+		size_t cnt = cnts[round / 2];
+
+		for (size_t i = 0; i < cnt; i++)
+			t[i] = view(vec_random(&x) % (BUF_SZ / 2),
+				    round % 2 == 0 ? 226 : 60 + vec_random(&x) % 3000, 108,
+				    vec_random(&x) % 2 != 0);
+		t[vec_random(&x) % cnt] = view(1, LONG_SZ, 300, round % 2 != 0);
+		for (size_t i = 0; i < cnt; i++)
+			want[i] = reference_txid(buf, &t[i]);
+		for (size_t i = 0; i < kernel_cnt; i++) {
+			memset(got, 0, cnt * HASH_SZ);
+			k[i]->hash(buf, t, got, cnt);
+			assert_memory_equal(got, want, cnt * HASH_SZ);
+		}
+	}
+	free(buf);
+	free(t);
+	free(want);
+	free(got);
+}
+
+/* Only the transaction itself may be read, and nothing may be written there: the page is read-only, and there is
+   none before and after it. */
+static void a_transaction_alone_in_memory_is_not_overrun(void **state)
+{
+	enum { CNT = 35 };
+	const struct txid_kernel *k[8];
+	size_t cnt = usable(k), page = (size_t)sysconf(_SC_PAGESIZE);
+	uint8_t *map = mmap(NULL, 3 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint32_t x = 17;
 
 	(void)state;
-	random_bytes(buf, sizeof(buf), &x);
-	for (uint32_t sz = 60; sz < 300; sz++) {
-		for (unsigned segwit = 0; segwit < 2; segwit++) {
-			struct tx_view t = view(0, sz, 3, segwit != 0);
-			const uint8_t *p = vec_guarded(buf, t.sz);
-			struct hash256 want = reference_txid(buf, &t), got;
+	assert_true(map != MAP_FAILED);
+	assert_int_equal(mprotect(map + page, page, PROT_READ | PROT_WRITE), 0);
+	random_bytes(map + page, page, &x);
+	assert_int_equal(mprotect(map + page, page, PROT_READ), 0);
+	for (uint32_t sz = 60; sz < 600; sz++) {
+		for (unsigned how = 0; how < 4; how++) {
+			struct tx_view t[CNT];
+			struct hash256 want, got[CNT];
 
+			t[0] = view(0, sz, 3, how % 2 != 0);
+			t[0].off = (uint32_t)(how < 2 ? page : 2 * page - t[0].sz);
+			want = reference_txid(map, &t[0]);
+			for (unsigned i = 1; i < CNT; i++)
+				t[i] = t[0];
 			for (size_t i = 0; i < cnt; i++) {
-				k[i]->hash(p, &t, &got, 1);
-				assert_true(hash256_eq(&got, &want));
+				k[i]->hash(map, t, got, 1);
+				assert_true(hash256_eq(&got[0], &want));
+				k[i]->hash(map, t, got, CNT);
+				for (unsigned j = 0; j < CNT; j++)
+					assert_true(hash256_eq(&got[j], &want));
 			}
 		}
 	}
+	munmap(map, 3 * page);
 }
 
 static void transaction_vectors_have_their_txids(void **state)
@@ -252,7 +331,7 @@ static void merkle_vectors_match_in_place_and_beside(void **state)
 /* One level at a time with lists that grow, as the definition says it. */
 static struct hash256 reference_root(const struct hash256 *leaf, size_t cnt, bool *mutated)
 {
-	struct hash256 level[80], root;
+	struct hash256 level[150], root;
 
 	*mutated = false;
 	memcpy(level, leaf, cnt * HASH_SZ);
@@ -275,12 +354,12 @@ static void every_leaf_count_has_the_root_of_the_definition(void **state)
 {
 	const struct txid_kernel *k[8];
 	size_t kernel_cnt = usable(k);
-	struct hash256 leaf[71], scratch[71];
+	struct hash256 leaf[141], scratch[141];
 	uint32_t x = 23;
 
 	(void)state;
 	random_bytes((uint8_t *)leaf, sizeof(leaf), &x);
-	for (size_t cnt = 1; cnt <= 70; cnt++) {
+	for (size_t cnt = 1; cnt <= 140; cnt++) {
 		/* Now and then with a repeated tail, or two equal leaves somewhere. */
 		size_t at = vec_random(&x) % cnt, from = vec_random(&x) % cnt;
 		struct hash256 kept = leaf[at], want, got;
@@ -433,6 +512,58 @@ static void broken_one_only(const uint8_t *p, const struct tx_view *tx, struct h
 		portable()->hash(p, tx, txid, cnt - 1);
 }
 
+/* A wide kernel whose last lane keeps what it had the time before. */
+static void broken_last_lane(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
+			     size_t cnt)
+{
+	portable()->hash(p, tx, txid, cnt);
+	for (size_t i = 31; i < cnt; i += 16)
+		txid[i] = txid[i - 16];
+}
+
+static void broken_lane_refill(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
+			       size_t cnt)
+{
+	portable()->hash(p, tx, txid, cnt);
+	/* A body of a few blocks that follows a shorter one into its lane, a block too early. */
+	for (size_t i = 4; i < cnt; i++)
+		if (tx_view_stripped_sz(&tx[i]) >= 5 * 64 && tx_view_stripped_sz(&tx[i - 4]) < 128)
+			txid[i].b[7] ^= 0x10;
+}
+
+static void broken_straggler(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
+			     size_t cnt)
+{
+	portable()->hash(p, tx, txid, cnt);
+	for (size_t i = 0; i < cnt; i++)
+		if (cnt > 1 && tx_view_stripped_sz(&tx[i]) > 128 * 64)
+			txid[i].b[16] ^=
+				1; /* handed over to fewer lanes in the wrong order of words */
+}
+
+static void broken_copy_limit(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
+			      size_t cnt)
+{
+	portable()->hash(p, tx, txid, cnt);
+	for (size_t i = 0; i < cnt; i++)
+		if (tx_view_stripped_sz(&tx[i]) == 4 * 64 - 9) /* the most that is copied */
+			txid[i].b[0] ^= 1;
+}
+
+static void broken_few(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
+{
+	portable()->hash(p, tx, txid, cnt);
+	if (cnt == 13) /* too many for what is narrower, too few for all lanes */
+		txid[12] = txid[0];
+}
+
+static void broken_wide_pairs(struct hash256 *out, const struct hash256 *in, size_t cnt)
+{
+	portable()->pairs(out, in, cnt);
+	if (cnt >= 16)
+		out[15] = out[14];
+}
+
 static void broken_pair_tail(struct hash256 *out, const struct hash256 *in, size_t cnt)
 {
 	portable()->pairs(out, in, cnt);
@@ -463,6 +594,12 @@ static void the_selftest_catches_broken_kernels(void **state)
 		{"alignment", 0, broken_alignment, ok.pairs},
 		{"order", 0, broken_order, ok.pairs},
 		{"one only", 0, broken_one_only, ok.pairs},
+		{"last lane", 0, broken_last_lane, ok.pairs},
+		{"lane refill", 0, broken_lane_refill, ok.pairs},
+		{"straggler", 0, broken_straggler, ok.pairs},
+		{"copy limit", 0, broken_copy_limit, ok.pairs},
+		{"few", 0, broken_few, ok.pairs},
+		{"wide pairs", 0, ok.hash, broken_wide_pairs},
 		{"pair tail", 0, ok.hash, broken_pair_tail},
 		{"pairs in place", 0, ok.hash, broken_pairs_in_place},
 		{"pairs hashed once", 0, ok.hash, broken_pairs_single_hash},
@@ -484,7 +621,7 @@ static void selection_follows_features_and_names(void **state)
 	const char *why = NULL;
 	size_t cnt;
 	const struct txid_kernel *const *all = txid_kernels(&cnt);
-	const struct txid_kernel *k = txid_select(0, NULL, &why), *can[8];
+	const struct txid_kernel *k = txid_select(0, NULL, &why);
 
 	(void)state;
 	assert_ptr_equal(k, all[0]);
@@ -498,17 +635,44 @@ static void selection_follows_features_and_names(void **state)
 		if ((all[i]->need & ~cpu_features()) == 0)
 			assert_ptr_equal(txid_select(cpu_features(), all[i]->name, &why), all[i]);
 	}
-	k = txid_select(cpu_features(), NULL, &why);
-	assert_ptr_equal(k, can[usable(can) - 1]);
-	print_message("best here: %s\n", k->name);
+}
+
+/* Under every subset of what the CPU has, as --cpu-mask makes it. */
+static void no_selection_needs_a_feature_that_is_masked(void **state)
+{
+	(void)state;
+	for (unsigned mask = 0; mask < 16; mask++) {
+		const char *why = "";
+		unsigned features = cpu_features() & mask;
+		const struct txid_kernel *k = txid_select(features, NULL, &why);
+
+		assert_non_null(k);
+		assert_int_equal(k->need & ~features, 0);
+		print_message("features %2u: %s\n", features, k->name);
+	}
+}
+
+static void the_race_prefers_later_kernels_that_are_nearly_as_fast(void **state)
+{
+	const uint64_t clear[] = {900, 300, 100, 250}, equal[] = {900, 100, 103, 101};
+	const uint64_t one[] = {5}, drift[] = {100, 105, 110}, early[] = {100, 900, 900};
+
+	(void)state;
+	assert_int_equal(txid_fastest(clear, 4), 2);
+	assert_int_equal(txid_fastest(equal, 4), 3);
+	assert_int_equal(txid_fastest(one, 1), 0);
+	assert_int_equal(txid_fastest(drift, 3), 1);
+	assert_int_equal(txid_fastest(early, 3), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_length_at_every_alignment_is_right),
+		cmocka_unit_test(every_length_in_full_lanes_is_right),
 		cmocka_unit_test(random_batches_are_right_and_nothing_outside_is_touched),
-		cmocka_unit_test(a_transaction_at_the_end_of_memory_is_not_overrun),
+		cmocka_unit_test(a_long_transaction_among_small_ones_is_right),
+		cmocka_unit_test(a_transaction_alone_in_memory_is_not_overrun),
 		cmocka_unit_test(transaction_vectors_have_their_txids),
 		cmocka_unit_test(block_vectors_have_their_txids_and_root),
 		cmocka_unit_test(merkle_vectors_match_in_place_and_beside),
@@ -517,6 +681,8 @@ int main(void)
 		cmocka_unit_test(shared_blocks_have_their_published_txids),
 		cmocka_unit_test(the_selftest_catches_broken_kernels),
 		cmocka_unit_test(selection_follows_features_and_names),
+		cmocka_unit_test(no_selection_needs_a_feature_that_is_masked),
+		cmocka_unit_test(the_race_prefers_later_kernels_that_are_nearly_as_fast),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
