@@ -15,7 +15,7 @@
 /* A preimage of up to so many blocks, padding included, is copied. */
 #define COPY_BLK_MAX 4u
 /* A body may hold up the rest only if it is long; looking for that costs time. */
-#define LONG_BLK_CNT 128u
+#define LONG_BLK_CNT 512u
 /* Transactions whose first and last lines are fetched in advance. */
 #define AHEAD 24u
 
@@ -56,6 +56,7 @@ struct run {
 	const struct tx_view *tx;
 	struct hash256 *txid;
 	size_t togo; /* blocks in bodies that are not hashed yet, also of transactions to come */
+	unsigned long_cnt; /* long bodies at work */
 	struct queue queue[QUEUE_CNT];
 	struct bodies bodies;
 };
@@ -72,6 +73,11 @@ static inline struct shape shape_of(const uint8_t *block, const struct tx_view *
 			      .blk_cnt = (strip_sz - 4) / BLK_SZ,
 			      .rest_sz = rest_sz,
 			      .tail_cnt = rest_sz + 4 + 9 > BLK_SZ ? 2 : 1};
+}
+
+static inline uint32_t body_cnt(const struct shape *s)
+{
+	return s->cut != 0 && s->blk_cnt != 0 ? s->blk_cnt - 1 : s->blk_cnt;
 }
 
 static const struct txid_engine *engine_for(const struct txid_engine *e, unsigned busy)
@@ -206,6 +212,7 @@ static inline void whole_push(struct run *r, struct hash256 *st, const struct sh
 	unsigned which = s->blk_cnt + s->tail_cnt;
 	uint8_t *blk = queue_blk(&r->queue[which]);
 
+	r->togo -= body_cnt(s);
 	for (uint32_t i = 0; i < s->blk_cnt; i++)
 		memcpy(blk + i * BLK_SZ, s->tx + s->cut + i * BLK_SZ, BLK_SZ);
 	tail_copy(blk + s->blk_cnt * BLK_SZ, s, locktime_of(r, t));
@@ -223,11 +230,12 @@ static inline void head_push(struct run *r, struct hash256 *st, const uint8_t *t
 }
 
 /* With a body so long that the others would be done before it, fewer lanes at a time are faster: each of them
-   then goes faster, and there is company for the long one till its end.  Puts the longest first. */
+   then goes faster, and there is company for the long one till its end.  Two cost hardly more than one.  Puts the
+   longest first. */
 static unsigned useful_lanes(struct run *r)
 {
 	struct bodies *b = &r->bodies;
-	unsigned longest = 0;
+	unsigned longest = 0, width;
 	size_t lanes;
 
 	for (unsigned i = 1; i < b->cnt; i++)
@@ -236,6 +244,12 @@ static unsigned useful_lanes(struct run *r)
 	if (b->left[longest] < LONG_BLK_CNT)
 		return b->cnt;
 	lanes = r->togo / b->left[longest];
+	lanes = lanes < 2 ? 2 : lanes;
+	if (lanes >= b->cnt)
+		return b->cnt;
+	/* What the engine can do in the same time as that. */
+	width = engine_for(r->e, (unsigned)lanes)->lane_cnt;
+	lanes = (lanes + width - 1) / width * width;
 	if (lanes >= b->cnt)
 		return b->cnt;
 	if (longest != 0) {
@@ -250,7 +264,7 @@ static unsigned useful_lanes(struct run *r)
 		b->p[longest] = p;
 		b->left[longest] = left;
 	}
-	return lanes == 0 ? 1 : (unsigned)lanes;
+	return (unsigned)lanes;
 }
 
 /* Goes on until the shortest body at work has ended. */
@@ -278,6 +292,8 @@ static void bodies_step(struct run *r)
 			b->p[i] = b->p[last];
 			b->left[i] = b->left[last];
 			s = shape_of(r->block, &r->tx[finished - r->txid]);
+			if (body_cnt(&s) >= LONG_BLK_CNT)
+				r->long_cnt--;
 			tail_push(r, finished, &s);
 		}
 	}
@@ -297,6 +313,8 @@ static void body_push(struct run *r, struct hash256 *st, const struct shape *s, 
 	b->st[b->cnt] = st;
 	b->p[b->cnt] = s->tx + s->cut + done_cnt * BLK_SZ;
 	b->left[b->cnt] = s->blk_cnt - done_cnt;
+	if (b->left[b->cnt] >= LONG_BLK_CNT)
+		r->long_cnt++;
 	b->cnt++;
 }
 
@@ -315,8 +333,7 @@ static size_t body_blocks(const uint8_t *p, const struct tx_view *tx, size_t cnt
 	for (size_t i = 0; i < cnt; i++) {
 		const struct shape s = shape_of(p, &tx[i]);
 
-		if (s.blk_cnt + s.tail_cnt > COPY_BLK_MAX)
-			sum += s.blk_cnt - (tx[i].segwit ? 1 : 0);
+		sum += body_cnt(&s);
 	}
 	return sum;
 }
@@ -324,6 +341,7 @@ static size_t body_blocks(const uint8_t *p, const struct tx_view *tx, size_t cnt
 static void run_init(struct run *r)
 {
 	r->bodies.cnt = 0;
+	r->long_cnt = 0;
 	for (unsigned which = 0; which < QUEUE_CNT; which++) {
 		struct queue *q = &r->queue[which];
 
@@ -351,7 +369,9 @@ void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_vie
 		if (i + AHEAD < cnt)
 			prefetch_ends(p, &tx[i + AHEAD]);
 		txid[i] = e->iv;
-		if (s.blk_cnt + s.tail_cnt <= COPY_BLK_MAX)
+		/* Beside a long body, all others are company for it. */
+		if (s.blk_cnt + s.tail_cnt <= COPY_BLK_MAX &&
+		    (r.long_cnt == 0 || body_cnt(&s) == 0))
 			whole_push(&r, &txid[i], &s, &tx[i]);
 		else if (tx[i].segwit)
 			head_push(&r, &txid[i], s.tx);

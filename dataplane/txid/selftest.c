@@ -110,7 +110,7 @@ static bool long_ones_agree(const struct txid_kernel *k, struct arena *a)
 
 	for (unsigned i = 0; i < sizeof(at) / sizeof(at[0]); i++)
 		a->tx[at[i]] = (struct tx_view){.off = 3 + i,
-						.sz = 9000 + 13007 * i,
+						.sz = 34000 + 13007 * i,
 						.wit_sz = i == 1 ? 77 : 0,
 						.in_cnt = 1,
 						.out_cnt = 1,

@@ -536,7 +536,7 @@ static void broken_straggler(const uint8_t *p, const struct tx_view *tx, struct 
 {
 	portable()->hash(p, tx, txid, cnt);
 	for (size_t i = 0; i < cnt; i++)
-		if (cnt > 1 && tx_view_stripped_sz(&tx[i]) > 128 * 64)
+		if (cnt > 1 && tx_view_stripped_sz(&tx[i]) > 512 * 64)
 			txid[i].b[16] ^=
 				1; /* handed over to fewer lanes in the wrong order of words */
 }
