@@ -264,23 +264,28 @@ static bool confirm_one(void *arg, struct slice key, struct slice value)
 	struct hash256 txid;
 	struct tracker_row r;
 	struct user_edit *u;
+	int rc;
 
 	(void)value;
 	if (!key_by_penalty_decode(key, &txid, &a)) {
 		log_bad_row("by_penalty", key);
 		return true;
 	}
-	if (tracker_get(t, &a, &r) < 0 || r.confirmed_height != HEIGHT_NONE ||
-	    !tracker_alive_at(t, &a.user, &r, f->alive_height))
+	rc = tracker_get(t, &a, &r);
+	if (rc == -EIO)
+		f->c->failed = true;
+	if (rc < 0 || r.confirmed_height != HEIGHT_NONE)
 		return true;
 	/* The row's bytes lie in the store's memory, which the next read reuses. */
 	r.raw = buf_copy(&t->plain, (struct slice){r.raw, r.raw_sz}).p;
+	u = change_user(f->c, &a.user);
+	if (u == NULL || u->row.epoch != r.epoch || !user_alive_at(t, &u->row, f->alive_height))
+		return true;
 	r.confirmed_height = height;
 	put_tracker(f->c, &a, &r);
 	confirm(f->c, &a, height);
-	u = change_owner(f->c, &a.user, r.epoch);
-	if (u != NULL)
-		u->row.confirmed_cnt++;
+	u->row.confirmed_cnt++;
+	u->dirty = true;
 	change_note(f->c, &(struct note){NOTE_CONFIRMED, a, txid, r.dispute_txid, height});
 	return true;
 }
@@ -444,7 +449,8 @@ static int by_locator(const void *a, const void *b)
 
 static void apply_hits(struct change *c, struct link_hit_info *h, size_t cnt, uint32_t alive_height)
 {
-	qsort(h, cnt, sizeof(*h), by_locator);
+	if (cnt > 0)
+		qsort(h, cnt, sizeof(*h), by_locator);
 	for (size_t i = 0, n; i < cnt; i += n) {
 		for (n = 1; i + n < cnt &&
 			    memcmp(h[i].rec.locator.b, h[i + n].rec.locator.b, LOCATOR_SZ) == 0;)
