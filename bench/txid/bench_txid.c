@@ -1,18 +1,19 @@
 /* vigil-bench-txid - how fast are the txid kernels here, next to the best library and next to themselves on data
    that is always in the first-level cache?
 
-     vigil-bench-txid [--rounds N] [--kernel NAME] [BLOCKFILE ...]
+     vigil-bench-txid [--json] [--rounds N] [--kernel NAME] [BLOCKFILE ...]
 
    Without files it hashes mixes made up here.  In every round each kernel and each library hashes the whole set
    again and again for SAMPLE_NS, and the best time counts: a repetition that was interrupted says nothing.  Ratios are
    taken within a round, because the speed of a shared machine drifts, and the median of them is printed.  gb_s counts bytes of stripped transactions; for vs_raw both sides count the bytes
    that SHA-256 sees, padding and second hash included.  Every hash is compared with the first library's. */
+#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "txid/library.h"
-#include "txid/sets.h"
+#include "txid/report.h"
 #include "txid/txid.h"
 
 #define SAMPLE_NS   4000000.0
@@ -78,10 +79,6 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-struct spread {
-	double min, median, max;
-};
-
 static struct spread spread_of(const double *v, unsigned cnt)
 {
 	double sorted[ROUNDS_MAX];
@@ -91,14 +88,22 @@ static struct spread spread_of(const double *v, unsigned cnt)
 	return (struct spread){sorted[0], sorted[cnt / 2], sorted[cnt - 1]};
 }
 
-/* Median of scale * a / b within rounds. */
-static double ratio_of(const double *a, const double *b, unsigned cnt, double scale)
+/* Of scale * a / b within rounds; b NULL stands for ones. */
+static struct spread ratio_of(const double *a, const double *b, unsigned cnt, double scale)
 {
 	double r[ROUNDS_MAX];
 
 	for (unsigned i = 0; i < cnt; i++)
-		r[i] = scale * a[i] / b[i];
-	return spread_of(r, cnt).median;
+		r[i] = scale * a[i] / (b != NULL ? b[i] : 1);
+	return spread_of(r, cnt);
+}
+
+/* Of sz / ns, which is GB/s. */
+static struct spread rate_of(const double *ns, unsigned cnt, size_t sz)
+{
+	struct spread t = spread_of(ns, cnt);
+
+	return (struct spread){(double)sz / t.max, (double)sz / t.median, (double)sz / t.min};
 }
 
 /* All agree, or the figures are worth nothing. */
@@ -121,41 +126,49 @@ static bool results_agree(const struct set *set)
 	return true;
 }
 
-static void print_set(const struct set *set, const struct set *raw, unsigned rounds)
+/* Text at once, or JSON to the end of sets. */
+static bool report_set(const struct set *set, const struct set *raw, unsigned rounds, json_t *sets)
 {
-	const struct subject *lib = &subjects[0], *root_lib = &subjects[0];
+	struct figures f[SUBJECT_MAX];
+	unsigned lib = 0, pair_lib = 0;
 
 	for (unsigned i = 1; i < subject_cnt && subjects[i].is_library; i++) {
 		if (spread_of(subjects[i].hash_ns, rounds).median <
-		    spread_of(lib->hash_ns, rounds).median)
-			lib = &subjects[i];
+		    spread_of(subjects[lib].hash_ns, rounds).median)
+			lib = i;
 		if (spread_of(subjects[i].root_ns, rounds).median <
-		    spread_of(root_lib->root_ns, rounds).median)
-			root_lib = &subjects[i];
+		    spread_of(subjects[pair_lib].root_ns, rounds).median)
+			pair_lib = i;
 	}
-	printf("%s: %zu transactions, %zu bytes stripped; best library %s, for pairs %s\n",
-	       set->name, set->cnt, set->stripped_sz, lib->k.name, root_lib->k.name);
 	for (unsigned i = 0; i < subject_cnt; i++) {
 		const struct subject *s = &subjects[i];
-		struct spread h = spread_of(s->hash_ns, rounds), m = spread_of(s->root_ns, rounds);
-		double sz = (double)set->stripped_sz;
 
-		printf("  %-13s gb_s %5.2f [%5.2f %5.2f]  raw_gb_s %5.2f  vs_library %5.2f  vs_raw "
-		       "%4.2f"
-		       "  merkle_us %7.1f [%7.1f %7.1f]  vs_library %5.2f\n",
-		       s->k.name, sz / h.median, sz / h.max, sz / h.min,
-		       (double)raw->padded_sz / spread_of(s->raw_ns, rounds).median,
-		       ratio_of(lib->hash_ns, s->hash_ns, rounds, 1),
-		       ratio_of(s->raw_ns, s->hash_ns, rounds,
-				(double)set->padded_sz / (double)raw->padded_sz),
-		       m.median / 1e3, m.min / 1e3, m.max / 1e3,
-		       ratio_of(root_lib->root_ns, s->root_ns, rounds, 1));
+		f[i] = (struct figures){
+			.name = s->k.name,
+			.is_library = s->is_library,
+			.gb_s = rate_of(s->hash_ns, rounds, set->stripped_sz),
+			.raw_gb_s = rate_of(s->raw_ns, rounds, raw->padded_sz),
+			.vs_library = ratio_of(subjects[lib].hash_ns, s->hash_ns, rounds, 1),
+			.vs_raw = ratio_of(s->raw_ns, s->hash_ns, rounds,
+					   (double)set->padded_sz / (double)raw->padded_sz),
+			.merkle_us = ratio_of(s->root_ns, NULL, rounds, 1e-3),
+			.merkle_vs_library = ratio_of(subjects[pair_lib].root_ns, s->root_ns,
+						      rounds, 1),
+		};
 	}
+	if (sets == NULL) {
+		report_text(set, f, subject_cnt, &f[lib], &f[pair_lib]);
+		return true;
+	}
+	return json_array_append_new(sets,
+				     report_json(set, f, subject_cnt, &f[lib], &f[pair_lib])) == 0;
 }
 
 /* Frees the set. */
-static bool bench_set(struct set *set, const struct set *raw, unsigned rounds)
+static bool bench_set(struct set *set, const struct set *raw, unsigned rounds, json_t *sets)
 {
+	bool ok;
+
 	if (!results_agree(set))
 		return false;
 	for (unsigned r = 0; r < rounds; r++) {
@@ -165,9 +178,9 @@ static bool bench_set(struct set *set, const struct set *raw, unsigned rounds)
 			subjects[i].root_ns[r] = root_best_ns(&subjects[i], set->cnt);
 		}
 	}
-	print_set(set, raw, rounds);
+	ok = report_set(set, raw, rounds, sets);
 	set_free(set);
-	return true;
+	return ok;
 }
 
 static bool subject_add(struct txid_kernel k, bool is_library, unsigned rounds)
@@ -197,14 +210,14 @@ static bool subjects_init(const char *name_or_null, unsigned rounds)
 		if (name_or_null != NULL && strcmp(k[i]->name, name_or_null) != 0)
 			continue;
 		if ((k[i]->need & ~cpu_features()) != 0)
-			printf("# kernel %s: not on this CPU\n", k[i]->name);
+			fprintf(stderr, "# kernel %s: not on this CPU\n", k[i]->name);
 		else
 			ok = subject_add(*k[i], false, rounds);
 	}
 	return ok;
 }
 
-static void print_conditions(unsigned rounds)
+static json_t *conditions(unsigned rounds)
 {
 	char line[256], cpu[128] = "unknown";
 	const char *why = "";
@@ -216,49 +229,76 @@ static void print_conditions(unsigned rounds)
 			break;
 	if (f != NULL)
 		fclose(f);
-	printf("# bench/txid cpu=\"%s\" features=0x%x selected=%s lcores=1 rounds=%u "
-	       "sample=%.0fms\n"
-	       "# gb_s and merkle_us: median [worst best]; ratios: median of those within a "
-	       "round\n",
-	       cpu, cpu_features(), best != NULL ? best->name : why, rounds, SAMPLE_NS / 1e6);
+	return json_pack("{s:s,s:i,s:s,s:i,s:i,s:f}", "cpu", cpu, "features", (int)cpu_features(),
+			 "selected", best != NULL ? best->name : why, "lcores", 1, "rounds",
+			 (int)rounds, "sample_ms", SAMPLE_NS / 1e6);
+}
+
+/* All sets; false if one cannot be had or a result is wrong. */
+static bool bench_all(char *const *path, int path_cnt, unsigned rounds, json_t *sets)
+{
+	struct set set, raw;
+	bool ok = set_of_raw(&raw, RAW_TX_CNT, RAW_TX_SZ);
+
+	for (unsigned mix = 0; ok && path_cnt == 0 && set_of_mix(&set, mix); mix++)
+		ok = bench_set(&set, &raw, rounds, sets);
+	for (int i = 0; ok && i < path_cnt; i++) {
+		ok = set_of_file(&set, path[i]);
+		if (!ok)
+			fprintf(stderr, "%s: not a block\n", path[i]);
+		ok = ok && bench_set(&set, &raw, rounds, sets);
+	}
+	set_free(&raw);
+	return ok;
 }
 
 int main(int argc, char **argv)
 {
+	static const struct option options[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"rounds", required_argument, NULL, 'r'},
+		{"kernel", required_argument, NULL, 'k'},
+		{NULL, 0, NULL, 0},
+	};
 	const char *kernel = NULL;
-	unsigned rounds = 11;
-	struct set set, raw;
+	json_t *out, *sets = NULL;
+	unsigned long rounds = 11;
 	bool ok = true;
-	int i = 1;
+	int c;
 
-	for (; i + 1 < argc && argv[i][0] == '-'; i += 2) {
-		if (strcmp(argv[i], "--rounds") == 0)
-			rounds = (unsigned)strtoul(argv[i + 1], NULL, 10);
-		else if (strcmp(argv[i], "--kernel") == 0)
-			kernel = argv[i + 1];
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (c == 'j')
+			sets = sets != NULL ? sets : json_array();
+		else if (c == 'r')
+			rounds = strtoul(optarg, NULL, 10);
+		else if (c == 'k')
+			kernel = optarg;
 		else
-			break;
+			ok = false;
 	}
-	if ((i < argc && argv[i][0] == '-') || rounds == 0 || rounds > ROUNDS_MAX) {
-		fprintf(stderr, "usage: %s [--rounds 1..%u] [--kernel NAME] [BLOCKFILE ...]\n",
+	if (!ok || rounds == 0 || rounds > ROUNDS_MAX) {
+		fprintf(stderr,
+			"usage: %s [--json] [--rounds 1..%u] [--kernel NAME] [BLOCKFILE ...]\n",
 			argv[0], ROUNDS_MAX);
 		return 2;
 	}
-	print_conditions(rounds);
-	if (!subjects_init(kernel, rounds) || !set_of_raw(&raw, RAW_TX_CNT, RAW_TX_SZ)) {
+	out = conditions((unsigned)rounds);
+	if (sets == NULL) {
+		printf("# bench/txid ");
+		json_dumpf(out, stdout, JSON_REAL_PRECISION(3));
+		printf("\n# gb_s, merkle_us: median [least most]; ratios: median of those within a "
+		       "round\n");
+	}
+	if (!subjects_init(kernel, (unsigned)rounds)) {
 		fprintf(stderr, "%s: cannot set up\n", argv[0]);
 		return 1;
 	}
-	if (i == argc) {
-		for (unsigned mix = 0; ok && set_of_mix(&set, mix); mix++)
-			ok = bench_set(&set, &raw, rounds);
+	ok = bench_all(argv + optind, argc - optind, (unsigned)rounds, sets);
+	if (ok && sets != NULL) {
+		json_object_set_new(out, "sets", sets);
+		json_dumpf(out, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
+		printf("\n");
 	}
-	for (; ok && i < argc; i++) {
-		ok = set_of_file(&set, argv[i]);
-		if (!ok)
-			fprintf(stderr, "%s: not a block\n", argv[i]);
-		ok = ok && bench_set(&set, &raw, rounds);
-	}
-	set_free(&raw);
+	json_decref(out);
 	return ok ? 0 : 1;
 }
