@@ -129,7 +129,7 @@ def test_a_breach_below_the_recent_blocks_is_too_old(lab, rng):
         node.extend()
     tower.wait_synced(node)
     # The dataplane lets a block go only when what came after it is acknowledged, a moment later.
-    wait_until(lambda: tower.counters()["index_recent_blocks"] == 6, "only the recent blocks are kept")
+    wait_until(lambda: tower.counters().get("index_recent_blocks") == 6, "only the recent blocks are kept")
     client.add_breach(breach)
     client.add_breach(later)
     node.extend([later.dispute])
