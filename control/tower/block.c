@@ -526,7 +526,7 @@ int block_connect(struct tower *t, const struct link_block_connected *rec)
 	complete_due(&k);
 	put_header(&c, rec);
 	forget_old(&c, rec->height);
-	chain_put_tip(&c, rec->height, &rec->hash);
+	chain_put_tip(&c, rec->height, &rec->hash, rec->height);
 	c.totals.blocks_total = 1;
 	rc = change_commit_acked(&c, rec->height, &rec->hash);
 	if (rc == 0) {
@@ -547,7 +547,7 @@ int block_repeated(struct tower *t, const struct link_block_connected *rec)
 
 	change_begin(&c, t);
 	apply_hits(&c, t->staged, hit_cnt, t->tip.height);
-	chain_put_tip(&c, t->tip.height, &t->tip.hash);
+	chain_put_tip(&c, t->tip.height, &t->tip.hash, rec->height);
 	rc = change_commit_acked(&c, rec->height, &rec->hash);
 	if (rc == 0)
 		t->staged_cnt = 0;

@@ -8,13 +8,13 @@
 
 static const struct slice tip_key = {(const uint8_t *)"tip", 3};
 
-void chain_put_tip(struct change *c, uint32_t height, const struct hash256 *hash)
+void chain_put_tip(struct change *c, uint32_t height, const struct hash256 *hash, uint32_t scanned)
 {
 	uint8_t v[TIP_ROW_SZ];
 
 	c->sets_tip = true;
-	c->tip = (struct tip_row){height, height, *hash};
-	if (c->t->settles && c->t->unsettled_height < height)
+	c->tip = (struct tip_row){height, scanned, *hash};
+	if (c->t->settles && c->t->unsettled_height < scanned)
 		c->tip.resume_height = c->t->unsettled_height;
 	tip_row_encode(v, &c->tip);
 	store_put(c->b, STORE_META, tip_key, (struct slice){v, sizeof(v)});
@@ -103,7 +103,7 @@ int chain_start(struct tower *t, const struct link_chain_start *rec, const uint8
 		hash = f.prev;
 		work = work_below(t->cfg.network, &work, h);
 	}
-	chain_put_tip(&c, rec->height, &rec->hash);
+	chain_put_tip(&c, rec->height, &rec->hash, rec->height);
 	log_info("chain_start", "The tower begins at the tip", log_u64("height", rec->height),
 		 log_hash("hash", rec->hash.b));
 	return change_commit(&c, NULL, NULL);

@@ -210,8 +210,9 @@ void block_complete_rest(struct tower *t);
 /* Reads the tip at start. */
 int chain_load(struct tower *t);
 int chain_start(struct tower *t, const struct link_chain_start *rec, const uint8_t *headers);
-/* The change moves the tip (in memory once it is written). */
-void chain_put_tip(struct change *c, uint32_t height, const struct hash256 *hash);
+/* The change moves the tip (in memory once it is written).  scanned: the last block that this session has reported, below
+   the tip while it repeats blocks; a restart goes on from there. */
+void chain_put_tip(struct change *c, uint32_t height, const struct hash256 *hash, uint32_t scanned);
 /* The block is on the chain in the store. */
 bool chain_has(struct tower *t, uint32_t height, const struct hash256 *hash);
 

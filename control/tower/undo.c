@@ -242,7 +242,8 @@ int block_disconnect(struct tower *t)
 			c.failed = true;
 	}
 	change_del(&c, STORE_HEADERS, &k);
-	chain_put_tip(&c, x.height - 1, &f.prev);
+	chain_put_tip(&c, x.height - 1, &f.prev,
+		      t->tip.resume_height < x.height ? t->tip.resume_height : x.height - 1);
 	c.totals.reorg_blocks_total = 1;
 	rc = change_commit_acked(&c, x.height - 1, &f.prev);
 	if (rc < 0)

@@ -85,6 +85,54 @@ static void a_restart_begins_where_an_add_was_not_answered_yet(void **state)
 	assert_int_equal(r.root_height + r.header_cnt, SIM_START + 16);
 }
 
+static void a_crash_while_blocks_are_repeated_goes_on_where_it_was(void **state)
+{
+	struct sim *s = *state;
+	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
+	uint8_t headers[64 * HEADER_SZ];
+	struct tower_resume r;
+	struct tower_found f;
+
+	sim_register(s, 1, NULL);
+	tower_watch_settled(s->t);
+	/* Accepted; its breach comes in the fourth block and the answer is lost. */
+	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
+	sim_mine_empty(s, 20);
+	s->chain[3].tx[0] = &d;
+	s->chain[3].tx_cnt = 1;
+	sim_let_go(s);
+	sim_reopen(s);
+	/* The next session gets as far as the second block before it ends, too. */
+	s->watched_cnt = 0;
+	tower_watch_settled(s->t);
+	sim_report(s, SIM_START + 1);
+	sim_report(s, SIM_START + 2);
+	tower_session_lost(s->t);
+	tower_resume_point(s->t, &r, headers, 64);
+	assert_int_equal(r.root_height + r.header_cnt, SIM_START + 2);
+	sim_restart(s);
+	assert_int_equal(sim_find(s, 1, &d, &f), TOWER_OK);
+	assert_true(f.is_tracker);
+}
+
+static void a_disconnected_block_does_not_hide_that_blocks_must_be_repeated(void **state)
+{
+	struct sim *s = *state;
+	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
+	uint8_t headers[64 * HEADER_SZ];
+	struct tower_resume r;
+
+	sim_register(s, 1, NULL);
+	tower_watch_settled(s->t);
+	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
+	sim_mine_empty(s, 20);
+	sim_let_go(s);
+	sim_reopen(s);
+	sim_disconnect(s, 1);
+	tower_resume_point(s->t, &r, headers, 64);
+	assert_int_equal(r.root_height + r.header_cnt, SIM_START);
+}
+
 /* --- reorgs ----------------------------------------------------------------------------------------------------- */
 
 /* Everything a block can do, spread over `depth` blocks, then taken back: the store is as before. */
@@ -545,6 +593,8 @@ int main(void)
 		T(a_repeated_block_changes_nothing_and_is_acknowledged_again),
 		T(a_repeated_block_brings_back_a_hit_that_a_crash_swallowed),
 		T(a_restart_begins_where_an_add_was_not_answered_yet),
+		T(a_crash_while_blocks_are_repeated_goes_on_where_it_was),
+		T(a_disconnected_block_does_not_hide_that_blocks_must_be_repeated),
 		T(a_reorg_of_one_block_is_undone_exactly),
 		T(a_reorg_of_five_blocks_is_undone_exactly),
 		T(a_reorg_of_a_hundred_blocks_is_undone_exactly),
