@@ -1,7 +1,10 @@
 /* txid.h - txids of many transactions and merkle roots, by a kernel chosen and self-tested at start.
 
    Threads txid_select at start-up, from one thread; the chosen kernel is pure and used by all.
-   Memory  No allocation.  txid_kernel.hash works on the caller's bytes in place, read-only. */
+   Memory  Kernels allocate nothing and use up to 64 KB of stack.  txid_kernel.hash works on the caller's bytes in
+           place and only reads them; a transaction may lie against the end of what is mapped.  txid_select and
+           txid_selftest borrow from the heap.
+   Speed   The more transactions a call has, the fuller the lanes: from some dozens on it makes no difference. */
 #ifndef VIGIL_TXID_TXID_H
 #define VIGIL_TXID_TXID_H
 
@@ -23,10 +26,10 @@ struct txid_kernel {
 const struct txid_kernel *const *txid_kernels(size_t *cnt);
 
 /* The fastest kernel here that needs no other features, by a race of a few ms on synthetic transactions; or the
-   named one, without a race.  Kernels that come out nearly equal are told apart by the order of txid_kernels(), so that the
-   choice is stable.  NULL with *why set when the name is unknown, the CPU
-   lacks what it needs, or the self-test fails: then the process must stop, for a wrong txid is a missed
-   breach, and silent. */
+   named one, without a race.  Kernels that come out nearly equal are told apart by the order of
+   txid_kernels(), so that the choice is stable.  NULL with *why set when the name is unknown, the CPU lacks
+   what it needs, or the self-test fails: then the process must stop, for a wrong txid is a missed breach, and
+   silent. */
 const struct txid_kernel *txid_select(unsigned features, const char *name_or_null,
 				      const char **why);
 
