@@ -180,11 +180,11 @@ void penalties_send_due(struct tower *t, uint32_t limit)
 
 void tower_way_open(struct tower *t)
 {
-	for (struct penalty *p = t->penalty_first; p != NULL; p = p->next)
-		if (p->state == TRACKER_UNSENT) {
-			p->next_ns = t->now_ns;
-			p->backoff_ns = SECOND_NS;
-		}
+	/* Also what was sent: the way that took it may have died with it in a socket, or lost its mempool. */
+	for (struct penalty *p = t->penalty_first; p != NULL; p = p->next) {
+		p->next_ns = t->now_ns;
+		p->backoff_ns = SECOND_NS;
+	}
 }
 
 void penalties_forget_uncommitted(struct tower *t)

@@ -256,8 +256,8 @@ struct node_answer {
 void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
 			    const struct node_answer *a);
 
-/* A way to the network has opened (a first peer became ready, or a node answers again): what has not been sent is
-   due at once, whatever its back-off says.  Only marks; the sending is done by the next tower_tick. */
+/* A way to the network has opened (a first peer became ready, or a node answers again): what is not in a block is
+   due at once, sent or not, whatever its back-off says.  Only marks; the sending is done by the next tower_tick. */
 void tower_way_open(struct tower *t);
 
 /* Every watch_add made so far has been answered.  Until it is called after an add, a restart begins again at the block that

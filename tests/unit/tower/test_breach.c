@@ -319,6 +319,29 @@ static void what_nobody_took_goes_out_when_a_way_opens(void **state)
 	assert_int_equal(sim_sent(s, &p.txid), before + 1);
 }
 
+static void what_was_sent_and_is_not_in_a_block_goes_out_again_when_a_way_opens(void **state)
+{
+	struct sim *s = *state;
+	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
+	unsigned before;
+
+	sim_register(s, 1, NULL);
+	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
+	sim_mine(s, &d, NULL);
+	sim_result(s, &p, NODE_SENT_P2P, 0);
+	before = sim_sent(s, &p.txid);
+	/* The only peer went away with the bytes in its socket, or with its mempool. */
+	tower_way_open(s->t);
+	sim_tick(s, 0);
+	assert_int_equal(sim_sent(s, &p.txid), before + 1);
+	sim_tick(s, 1000000000);
+	assert_int_equal(sim_sent(s, &p.txid), before + 1);
+	sim_mine(s, &p, NULL);
+	tower_way_open(s->t);
+	sim_tick(s, 0);
+	assert_int_equal(sim_sent(s, &p.txid), before + 1);
+}
+
 static void a_restart_in_the_middle_goes_on_where_it_was(void **state)
 {
 	struct sim *s = *state;
@@ -395,6 +418,7 @@ int main(void)
 		T(a_triggered_appointment_cannot_be_replaced),
 		T(a_refused_penalty_is_kept_shown_and_sent_again),
 		T(what_nobody_took_goes_out_when_a_way_opens),
+		T(what_was_sent_and_is_not_in_a_block_goes_out_again_when_a_way_opens),
 		T(a_restart_in_the_middle_goes_on_where_it_was),
 		T(pages_go_on_after_their_last_key),
 	};
