@@ -106,6 +106,7 @@ class Lab:
         dev = device(self.namespace)
         dev.peer = f"{NODE_IP}:{node.port}"
         tower = Tower(self.folder, dev, network)
+        node.watch = tower.check
         self.towers.append(tower)
         return tower
 
@@ -170,11 +171,13 @@ class MemifLab:
     def penalised(self, planted=None, timeout=60):
         """Waits until exactly these were pushed to the node."""
         expected = {b["penalty_txid"] for b in (self.planted if planted is None else planted)}
-        wait_until(
-            lambda: self.replay.penalties() >= expected,
-            f"{len(expected)} penalties",
-            timeout,
-        )
+
+        def all_seen():
+            self.tower.check()
+            self.replay.check()
+            return self.replay.penalties() >= expected
+
+        wait_until(all_seen, f"{len(expected)} penalties", timeout)
         assert self.replay.penalties() == expected
         assert self.replay.events("bad_tx") == []
 

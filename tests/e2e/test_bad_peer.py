@@ -302,6 +302,7 @@ def test_a_node_of_another_network_is_not_used(lab, rng):
     tower = lab.tower(node).start()
     assert node.wait(lambda: node.accepted_cnt >= 2, 20 * SLOW)
     assert tower.rpc("getinfo")["height"] is None
+    tower.stop()
     # The node saw the wrong magic, which is the tower's network and no fault of the tower.
     assert all("magic" in fault for fault in node.faults)
     node.faults.clear()

@@ -270,6 +270,7 @@ class Node:
         self.transactions = []  # (monotonic time, txid, raw), in order of arrival
         self._changed = threading.Condition()
         self._raw = {}  # block hash -> (full, stripped)
+        self.watch = lambda: None  # raises when waiting has become pointless
         self.chain = None
         self._take(chain)
 
@@ -412,6 +413,7 @@ class Node:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return False
+                self.watch()
                 self._changed.wait(min(left, 0.1))
         return True
 

@@ -63,6 +63,7 @@ class Program:
             )
 
         self._from = log.tell() if log.seekable() else 0
+        self.may_end = False
         self.process = namespace.call(start) if namespace else start()
         log.close()
 
@@ -77,6 +78,12 @@ class Program:
 
     def alive(self):
         return self.process.poll() is None
+
+    def check(self):
+        """Fails the test at once when the program ended by itself."""
+        assert self.may_end or self.alive(), (
+            f"{self.name} ended by itself with {self.process.returncode}:\n{self.output()[-5000:]}"
+        )
 
     def wait_line(self, pattern, timeout=30):
         """Waits for a line that matches; fails at once if the program ends before."""
@@ -94,6 +101,7 @@ class Program:
 
     def wait_exit(self, timeout=20):
         """The exit status."""
+        self.may_end = True
         try:
             return self.process.wait(timeout * SLOW)
         except subprocess.TimeoutExpired:
@@ -101,12 +109,15 @@ class Program:
 
     def kill(self):
         """kill -9: no chance to clean up."""
+        self.may_end = True
         if self.alive():
             self.process.kill()
         self.process.wait()
 
     def terminate(self, timeout=20):
         """SIGTERM, which every program answers with an orderly end and status 0."""
+        self.check()
+        self.may_end = True
         if self.alive():
             self.process.send_signal(signal.SIGTERM)
         try:
@@ -436,18 +447,23 @@ class Tower:
     def counters(self):
         return self.rpc("getcounters")["dataplane"]
 
+    def check(self):
+        for program in (self.dataplane, self.control):
+            if program is not None:
+                program.check()
+
+    def info(self):
+        self.check()
+        return self.rpc("getinfo")
+
     def wait_height(self, height, timeout=60):
         """Until the effects of that block are durable."""
-        wait_until(
-            lambda: (self.rpc("getinfo")["height"] or -1) >= height,
-            f"height {height} (is {self.rpc('getinfo')['height']})",
-            timeout,
-        )
+        wait_until(lambda: (self.info()["height"] or -1) >= height, f"height {height}", timeout)
 
     def wait_synced(self, node, timeout=60):
         """Until the tower's tip is the node's."""
         tip = node.chain.tip.hash[::-1].hex()
-        wait_until(lambda: self.rpc("getinfo")["block_hash"] == tip, f"tip {tip}", timeout)
+        wait_until(lambda: self.info()["block_hash"] == tip, f"tip {tip}", timeout)
 
     def trackers(self):
         """penalty txid as printed -> row, over all pages."""
