@@ -11,6 +11,8 @@
 #include <sys/un.h>
 
 #define ACCEPT_NS 5000000u
+/* Whoever connects has this long to say what it is; there is only one place. */
+#define HELLO_NS 5000000000ull
 /* A busy lcore asks the kernel for new records no oftener than this. */
 #define READ_NS 20000u
 
@@ -223,5 +225,7 @@ bool link_role_poll(struct link_role *r, uint64_t now_ns)
 		end_session(r, "control has closed the link");
 	else if (!link_in_poll(r, &worked))
 		end_session(r, "the link was closed for what control sent");
+	else if (r->state == LINK_HELLO && now_ns - r->accept_ns > HELLO_NS)
+		end_session(r, "no HELLO within 5 s");
 	return worked;
 }

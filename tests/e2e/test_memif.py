@@ -1,6 +1,7 @@
 """The tower and vigil-replay, joined by shared memory: no device, no huge pages, no rights."""
 
 import os
+import socket
 
 import pytest
 
@@ -132,6 +133,19 @@ def test_every_kernel_and_form_of_block(memif, form, kernel):
     memif.add_planted()
     memif.replay.go()
     memif.penalised()
+
+
+def test_a_stranger_on_the_link_does_not_keep_control_out(memif):
+    tower = memif.tower
+    tower.start_dataplane()
+    tower.dataplane.wait_line("event=ready")
+    with socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(tower.settings["link"]["socket"])
+        tower.dataplane.wait_line("event=link_up")
+        tower.start_control()
+        wait_until(
+            lambda: tower.rpc("getinfo")["dataplane"]["state"] == "sync", "the link", timeout=40
+        )
 
 
 def test_without_any_right(memif):
