@@ -65,6 +65,7 @@ done
 project=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
 mkdir -p "$base"
 root=$(mktemp -d "$base/vigil-fresh.XXXXXX")
+chmod 755 "$root" # it will be somebody's "/"
 # debootstrap leaves no mount behind, but should it ever: never delete across one.
 clean_up() {
 	if [ "$keep" = yes ]; then
@@ -127,6 +128,8 @@ inside() {
 		set -e
 		root=$1 user=$2
 		shift 2
+		# As on a real machine, "/" is a mount: tests make mount namespaces of their own.
+		mount --bind "$root" "$root"
 		mount -t proc proc "$root/proc"
 		mount -t sysfs sys "$root/sys"
 		mount --rbind /dev "$root/dev"

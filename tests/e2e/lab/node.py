@@ -223,8 +223,9 @@ class Connection:
         r.take(32)
         if not 0 < count <= 101 or len(set(locator)) != count:
             self.fault(f"getheaders locator of {count} entries, {len(set(locator))} different")
-        self.node.serve_headers(self, self.node.headers_after(locator))
+        # Before the answer is out: who has it may rely on what follows from it.
         self.headers_given = True
+        self.node.serve_headers(self, self.node.headers_after(locator))
 
     def _on_getdata(self, r):
         count = r.compact()
