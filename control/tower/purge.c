@@ -9,7 +9,6 @@ static const struct slice none = {NULL, 0};
 
 struct purging {
 	struct change *c;
-	struct user_id user;
 	bool all;       /* the registration itself is gone, not only older ones */
 	uint32_t epoch; /* the current one, if !all */
 	uint32_t left, kept;
@@ -63,7 +62,7 @@ static uint32_t purge_user(struct tower *t, uint32_t expiry, const struct user_i
 			   uint32_t limit)
 {
 	struct key prefix = key_user(id), entry = key_expiry(expiry, id);
-	struct purging p = {.user = *id, .left = limit};
+	struct purging p = {.left = limit};
 	struct user_row row;
 	struct change c;
 	int rc = user_get(t, id, &row);

@@ -20,7 +20,7 @@
 	4032u /* above the 2016 that a resume may give plus any reorg that can be undone */
 #define COMPLETE_PER_BLOCK \
 	4096u /* trackers resolved in one batch; the rest follow with the next block or tick */
-#define PURGE_PER_TICK 4096u
+#define PURGE_PER_TICK 1024u
 #define SEND_PER_TICK  512u
 
 struct buf {
