@@ -110,7 +110,6 @@ bool net_frame_wanted(const uint8_t *f, size_t sz, uint32_t own_ip4);
 int net_port_open(struct net *n, char *why, size_t why_sz);
 void net_port_close(struct net *n);
 unsigned net_port_rx(struct net *n);
-void net_port_release_held(struct net *n);
 unsigned net_port_flush(struct net *n);
 void net_port_tick(struct net *n); /* every millisecond or so */
 bool net_port_link_up(const struct net *n);

@@ -297,7 +297,6 @@ void peer_flush(struct sync *s, struct peer *p);
 
 /* protocol.c */
 void protocol_hello(struct sync *s, struct peer *p);
-void protocol_ready(struct sync *s, struct peer *p);
 void protocol_message(struct sync *s, struct peer *p);
 void protocol_ask_headers(struct sync *s, struct peer *p);
 void protocol_reach(struct sync *s, struct peer *p);
