@@ -310,9 +310,7 @@ static bool notes(struct link_role *r)
 			r->stopped = true;
 			break;
 		case NET_NOTE_START_FAILED:
-			link_log("error", "start_refused",
-				 "the headers that control remembers do not form a chain with "
-				 "valid work");
+			r->start_refused = true;
 			break;
 		case NET_NOTE_STATS:
 			if (run)

@@ -41,6 +41,8 @@ struct link_role {
 	uint32_t unacked_from, unacked_cnt; /* ring of o->window + 1 */
 	uint64_t emitted_cnt;
 
+	bool start_refused; /* by the net lcore: this session cannot go on */
+
 	/* The end of a session. */
 	bool stop_sent, stopped, clear_sent;
 	unsigned cleared_cnt;

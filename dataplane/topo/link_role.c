@@ -139,6 +139,7 @@ static bool accept_control(struct link_role *r)
 	link_writer_reset(&r->out);
 	link_window_reset(r);
 	r->pending = NULL;
+	r->start_refused = false;
 	r->state = LINK_HELLO;
 	link_out_hello(r);
 	link_log("info", "link_up", "control has connected");
@@ -227,5 +228,7 @@ bool link_role_poll(struct link_role *r, uint64_t now_ns)
 		end_session(r, "the link was closed for what control sent");
 	else if (r->state == LINK_HELLO && now_ns - r->accept_ns > HELLO_NS)
 		end_session(r, "no HELLO within 5 s");
+	else if (r->start_refused)
+		end_session(r, "the headers of START do not form a chain with valid work");
 	return worked;
 }
