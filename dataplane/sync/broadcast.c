@@ -1,7 +1,7 @@
 /* broadcast.c - our own transactions: pushed once to every ready peer, kept for a while for those who ask.
 
-   Entries form a queue by sequence number; each peer has its place in it, so a slow peer holds up nobody, and a
-   transaction is stored once for all.  Found by txid through a map of chains. */
+   Entries form a queue by sequence number; each connection has its place in it, so a slow one holds up nobody, and
+   a transaction is stored once for all.  Found by txid through a map of chains. */
 #include <stdlib.h>
 
 #include "link/link_wire.h"
@@ -115,16 +115,22 @@ static void report_if_done(struct sync *s, struct bcast *b)
 
 /* ---- coming and going ---- */
 
+static bool is_being_written(const struct sync *s, uint64_t seq)
+{
+	for (uint32_t i = 0; i < s->peer_cnt; i++)
+		if ((s->peer[i]->pushing && s->peer[i]->push_cur == seq) ||
+		    (s->push[i]->pushing && s->push[i]->push_cur == seq))
+			return true;
+	return false;
+}
+
 /* Makes room by forgetting the oldest that nobody waits for. */
 static bool make_room(struct sync *s, size_t sz)
 {
 	while (s->bcast_first < s->bcast_end &&
 	       (s->bcast_end - s->bcast_first == CAP_MAX || s->bcast_bytes + sz > BYTES_MAX)) {
-		if (at(s, s->bcast_first)->waiting != 0)
+		if (at(s, s->bcast_first)->waiting != 0 || is_being_written(s, s->bcast_first))
 			return false;
-		for (uint32_t i = 0; i < s->peer_cnt; i++)
-			if (s->peer[i]->pushing && s->peer[i]->push_cur == s->bcast_first)
-				return false;
 		drop_first(s);
 	}
 	return s->bcast_bytes + sz <= BYTES_MAX;
@@ -161,16 +167,19 @@ static void refuse(struct sync *s, uint64_t cookie, const struct hash256 *txid)
 void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw,
 		    size_t sz, uint64_t now_ns)
 {
-	uint64_t target = 0;
+	uint64_t target = 0, by_blocks = 0;
 	struct bcast *b;
 	uint8_t *msg;
 
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
 	count(s, CNT_tx_broadcasts);
-	for (uint32_t i = 0; s->on && i < s->peer_cnt; i++)
-		if (s->peer[i]->state == PEER_READY)
-			target |= 1ull << i;
+	for (uint32_t i = 0; s->on && i < s->peer_cnt; i++) {
+		const struct peer *p = push_route(s, i);
+
+		target |= (uint64_t)(p != NULL) << i;
+		by_blocks |= (uint64_t)(p != NULL && p->role == SYNC_BLOCKS) << i;
+	}
 	if (target == 0 || sz == 0 || sz > P2P_PAYLOAD_SZ_MAX || !make_room(s, P2P_HEAD_SZ + sz) ||
 	    !grow(s) || (msg = malloc(P2P_HEAD_SZ + sz)) == NULL) {
 		refuse(s, cookie, txid);
@@ -184,31 +193,63 @@ void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid,
 			    .msg_sz = (uint32_t)p2p_seal(msg, s->cfg.network->magic, P2P_TX, sz),
 			    .target = target,
 			    .waiting = target,
+			    .by_blocks = by_blocks,
 			    .added_ns = s->now_ns};
 	map_add(s, (uint32_t)(b - s->bcast));
 	s->bcast_bytes += b->msg_sz;
 	s->bcast_end++;
 	for (uint32_t i = 0; i < s->peer_cnt; i++)
 		if (target & 1ull << i)
-			peer_flush(s, s->peer[i]);
+			peer_flush(s, by_blocks & 1ull << i ? s->peer[i] : s->push[i]);
+}
+
+/* The entry is still to be written to this peer, and by this connection. */
+static bool waits_for(const struct bcast *b, const struct peer *p)
+{
+	return (b->waiting >> p->id & 1) != 0 &&
+	       (b->by_blocks >> p->id & 1) == (p->role == SYNC_BLOCKS);
+}
+
+static void move(struct sync *s, uint64_t seq, struct peer *to)
+{
+	at(s, seq)->by_blocks ^= 1ull << to->id;
+	if (seq < to->push_next)
+		to->push_next = seq;
+	count(s, CNT_tx_moved);
 }
 
 void broadcast_peer_ready(struct sync *s, struct peer *p)
 {
+	const struct peer *other = peer_other(s, p);
+
 	p->push_next = s->bcast_end;
+	if (p->role == SYNC_BLOCKS)
+		return;
+	/* What stands behind requested blocks need not go on standing there; what was begun is finished. */
+	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++)
+		if (waits_for(at(s, seq), other) &&
+		    !(other->pushing && !other->push_is_serve && other->push_cur == seq))
+			move(s, seq, p);
 }
 
 void broadcast_peer_lost(struct sync *s, struct peer *p)
 {
+	struct peer *other = peer_other(s, p);
+	bool may_move = push_may_take(s, other);
+
+	p->pushing = false;
 	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++) {
 		struct bcast *b = at(s, seq);
 
-		if (b->waiting & 1ull << p->id) {
+		if (!waits_for(b, p))
+			continue;
+		if (may_move) {
+			move(s, seq, other);
+		} else {
 			b->waiting &= ~(1ull << p->id);
 			report_if_done(s, b);
 		}
 	}
-	p->pushing = false;
 }
 
 /* ---- writing ---- */
@@ -226,7 +267,7 @@ bool broadcast_pick(struct sync *s, struct peer *p)
 	}
 	if (p->push_next < s->bcast_first)
 		p->push_next = s->bcast_first;
-	while (p->push_next < s->bcast_end && !(at(s, p->push_next)->waiting & 1ull << p->id))
+	while (p->push_next < s->bcast_end && !waits_for(at(s, p->push_next), p))
 		p->push_next++;
 	if (p->push_next == s->bcast_end)
 		return false;
@@ -243,6 +284,10 @@ void broadcast_written(struct sync *s, struct peer *p)
 	count(s, p->push_is_serve ? CNT_tx_served : CNT_tx_pushed);
 	if (p->push_is_serve)
 		return;
+	if (p->role == SYNC_BLOCKS) {
+		count(s, CNT_tx_fallbacks);
+		p->fallback_ns = s->now_ns;
+	}
 	if (b->pushed == 0)
 		b->first_ns = s->now_ns;
 	b->pushed |= 1ull << p->id;
@@ -286,11 +331,9 @@ void broadcast_tick(struct sync *s)
 	}
 	while (s->bcast_first < s->bcast_end) {
 		const struct bcast *b = at(s, s->bcast_first);
-		bool busy = b->waiting != 0 || s->now_ns - b->added_ns < BCAST_KEEP_NS;
 
-		for (uint32_t i = 0; i < s->peer_cnt; i++)
-			busy |= s->peer[i]->pushing && s->peer[i]->push_cur == s->bcast_first;
-		if (busy)
+		if (b->waiting != 0 || s->now_ns - b->added_ns < BCAST_KEEP_NS ||
+		    is_being_written(s, s->bcast_first))
 			break;
 		drop_first(s);
 	}

@@ -1,30 +1,62 @@
-/* peers.c - the life of one peer: dial, states, deadlines, output, end. */
+/* peers.c - the life of one connection to a peer: dial, states, deadlines, output, end. */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "sync/sync_priv.h"
 
-#define WANTED                                                                          \
-	(1u << P2P_VERSION | 1u << P2P_VERACK | 1u << P2P_PING | 1u << P2P_PONG |       \
-	 1u << P2P_GETHEADERS | 1u << P2P_HEADERS | 1u << P2P_INV | 1u << P2P_GETDATA | \
-	 1u << P2P_NOTFOUND)
+#define WANTED_PUSH                                                               \
+	(1u << P2P_VERSION | 1u << P2P_VERACK | 1u << P2P_PING | 1u << P2P_PONG | \
+	 1u << P2P_GETHEADERS | 1u << P2P_INV | 1u << P2P_GETDATA)
+#define WANTED_BLOCKS (WANTED_PUSH | 1u << P2P_HEADERS | 1u << P2P_NOTFOUND)
 
-void peer_init(struct sync *s, struct peer *p, uint32_t id, const struct net_addr *a)
+struct peer *peer_new(struct sync *s, uint32_t id, enum sync_role role, const struct net_addr *a)
 {
+	struct peer *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return NULL;
+	if (role == SYNC_BLOCKS) {
+		p->owed = calloc(s->cfg.inflight_per_peer, sizeof(*p->owed));
+		p->ask = calloc(s->cfg.inflight_per_peer, sizeof(*p->ask));
+		if (p->owed == NULL || p->ask == NULL) {
+			peer_free(p);
+			return NULL;
+		}
+	}
 	p->addr = *a;
 	p->id = id;
+	p->role = role;
 	p->state = PEER_WAITING;
 	p->dial_at_ns = s->now_ns;
 	p->last_error = "";
 	p->reach = HEADERS_NONE;
+	return p;
 }
 
 void peer_free(struct peer *p)
 {
+	if (p == NULL)
+		return;
 	p2p_stream_free(&p->stream);
 	free(p->owed);
 	free(p->ask);
 	free(p->out);
+	free(p);
+}
+
+const char *peer_count(struct sync *s, const struct peer *p, enum sync_counter c)
+{
+	if (p->role == SYNC_PUSH) {
+		assert(c < CNT_push_connects);
+		c += CNT_push_connects - CNT_peer_connects;
+	}
+	count(s, c);
+	return sync_counter_name[c];
+}
+
+uint64_t sync_since(const struct sync *s, uint64_t then_ns)
+{
+	return s->now_ns > then_ns ? s->now_ns - then_ns : 0;
 }
 
 /* ---- states ---- */
@@ -44,11 +76,12 @@ void peer_set_state(struct sync *s, struct peer *p, enum peer_state next)
 	assert(may_follow[p->state] & 1u << next);
 	p->state = next;
 	p->state_since_ns = s->now_ns;
-	s->ops.peer_changed(s->arg, p->id);
+	if (p->role == SYNC_BLOCKS)
+		s->ops.peer_changed(s->arg, p->id);
 }
 
 /* What belongs to one connection, and not to the peer. */
-static void connection_reset(struct sync *s, struct peer *p)
+static void connection_reset(struct peer *p)
 {
 	p->generation++;
 	p2p_stream_free(&p->stream);
@@ -59,30 +92,47 @@ static void connection_reset(struct sync *s, struct peer *p)
 	p->owed_cnt = p->ask_cnt = 0;
 	p->out_off = p->out_sz = 0;
 	p->pushing = false;
+	p->push_off = 0;
+	p->blamed = false;
 	p->serve_cnt = 0;
-	(void)s;
+	p->fallback_ns = 0;
 }
 
 static void lost(struct sync *s, struct peer *p)
 {
+	p->ended_in = p->state;
 	if (p->state == PEER_READY && s->now_ns - p->state_since_ns >= BACKOFF_FORGIVE_NS)
 		p->backoff_ns = 0;
 	if (s->on) {
-		download_peer_lost(s, p);
+		if (p->role == SYNC_BLOCKS)
+			download_peer_lost(s, p);
 		broadcast_peer_lost(s, p);
 	}
-	connection_reset(s, p);
+	connection_reset(p);
+}
+
+/* After p's state says that it has no connection: the work goes on without it. */
+static void go_on_without(struct sync *s, struct peer *p)
+{
+	if (!s->on)
+		return;
+	if (p->role == SYNC_BLOCKS)
+		download_schedule(s);
+	peer_flush(s, peer_other(s, p));
 }
 
 /* Doubles what the last attempt waited, and spreads it by a quarter each way. */
 static void back_off(struct sync *s, struct peer *p)
 {
 	uint64_t b = p->backoff_ns * 2;
+	uint64_t min = p->gave_way ? YIELD_BACKOFF_MIN_NS : BACKOFF_MIN_NS;
+	uint64_t max = p->gave_way ? YIELD_BACKOFF_MAX_NS : BACKOFF_MAX_NS;
 
-	if (b < BACKOFF_MIN_NS)
-		b = BACKOFF_MIN_NS;
-	if (b > BACKOFF_MAX_NS)
-		b = BACKOFF_MAX_NS;
+	if (b < min)
+		b = min;
+	if (b > max)
+		b = max;
+	p->gave_way = false;
 	p->backoff_ns = b;
 	p->dial_at_ns = s->now_ns + b * 3 / 4 + sync_random(s) % (b / 2);
 }
@@ -96,16 +146,21 @@ void peer_hang_up(struct sync *s, struct peer *p)
 	s->ops.hang_up(s->arg, conn);
 }
 
+void peer_end_session(struct sync *s, struct peer *p)
+{
+	p->backoff_ns = p->bar_until_ns = 0;
+	if (peer_is_up(p) || p->state == PEER_CONNECTING)
+		peer_hang_up(s, p);
+}
+
 void peer_drop(struct sync *s, struct peer *p, enum sync_counter why)
 {
 	if (!peer_is_up(p) && p->state != PEER_CONNECTING)
 		return;
-	count(s, why);
 	p->drops++;
-	p->last_error = sync_counter_name[why];
+	p->last_error = peer_count(s, p, why);
 	peer_hang_up(s, p);
-	if (s->on)
-		download_schedule(s);
+	go_on_without(s, p);
 }
 
 void peer_dial(struct sync *s, struct peer *p)
@@ -113,8 +168,11 @@ void peer_dial(struct sync *s, struct peer *p)
 	uint32_t generation = p->generation;
 	void *conn;
 
+	if (p->role == SYNC_BLOCKS)
+		push_blocks_dialled(s, p);
 	peer_set_state(s, p, PEER_CONNECTING);
-	conn = s->ops.dial(s->arg, p->id, &p->addr);
+	p->dialled_ns = s->now_ns;
+	conn = s->ops.dial(s->arg, sync_conn_id(p->id, p->role), &p->addr);
 	if (p->generation != generation || p->state != PEER_CONNECTING)
 		return; /* it failed at once, and said so */
 	if (conn != NULL) {
@@ -126,23 +184,24 @@ void peer_dial(struct sync *s, struct peer *p)
 	peer_set_state(s, p, PEER_WAITING);
 }
 
-void sync_connected(struct sync *s, uint32_t peer_id, uint64_t now_ns)
+void sync_connected(struct sync *s, uint32_t conn_id, uint64_t now_ns)
 {
-	struct peer *p = s->peer[peer_id];
+	struct peer *p = peer_of_conn(s, conn_id);
 
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
 	if (p->state != PEER_CONNECTING)
 		return;
-	count(s, CNT_peer_connects);
+	peer_count(s, p, CNT_peer_connects);
 	p->connects++;
 	p->connected_ns = p->last_rx_ns = p->out_since_ns = s->now_ns;
-	p2p_stream_init(&p->stream, s->cfg.network->magic, WANTED);
+	p2p_stream_init(&p->stream, s->cfg.network->magic,
+			p->role == SYNC_BLOCKS ? WANTED_BLOCKS : WANTED_PUSH);
 	peer_set_state(s, p, PEER_VERSION_WAIT);
 	protocol_hello(s, p);
 }
 
-void sync_closed(struct sync *s, uint32_t peer_id, enum net_close_reason why, uint64_t now_ns)
+void sync_closed(struct sync *s, uint32_t conn_id, enum net_close_reason why, uint64_t now_ns)
 {
 	static const struct {
 		enum sync_counter cnt;
@@ -154,27 +213,30 @@ void sync_closed(struct sync *s, uint32_t peer_id, enum net_close_reason why, ui
 		[NET_CLOSED_TIMEOUT] = {CNT_peer_closed_timeout, "timeout"},
 		[NET_CLOSED_NOMEM] = {CNT_peer_closed_nomem, "nomem"},
 	};
-	struct peer *p = s->peer[peer_id];
+	struct peer *p = peer_of_conn(s, conn_id);
+	uint64_t fallback_ns = p->fallback_ns;
 
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
 	if (p->state == PEER_WAITING)
 		return;
 	if (p->state != PEER_CLOSING) {
-		count(s, reason[why].cnt);
+		peer_count(s, p, reason[why].cnt);
 		p->drops++;
 		p->last_error = reason[why].name;
 		lost(s, p);
 	}
 	back_off(s, p);
 	peer_set_state(s, p, PEER_WAITING);
-	if (s->on)
-		download_schedule(s);
+	if (s->on && p->role == SYNC_BLOCKS)
+		push_blocks_ended(s, p, why == NET_CLOSED_REMOTE || why == NET_CLOSED_RESET,
+				  fallback_ns);
+	go_on_without(s, p);
 }
 
 /* ---- input ---- */
 
-void sync_data(struct sync *s, uint32_t peer_id, const uint8_t *data, size_t sz, uint64_t rx_ns)
+void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *data, size_t sz, uint64_t rx_ns)
 {
 	static const enum sync_counter broken[P2P_VERDICT_CNT] = {
 		[P2P_OK] = CNT_peer_drop_malformed,
@@ -183,7 +245,7 @@ void sync_data(struct sync *s, uint32_t peer_id, const uint8_t *data, size_t sz,
 		[P2P_BAD_LENGTH] = CNT_peer_drop_length,
 		[P2P_BAD_CHECKSUM] = CNT_peer_drop_checksum,
 	};
-	struct peer *p = s->peer[peer_id];
+	struct peer *p = peer_of_conn(s, conn_id);
 	uint32_t generation = p->generation;
 	enum p2p_stream_event e;
 
@@ -257,6 +319,8 @@ uint8_t *peer_out(struct sync *s, struct peer *p, size_t sz)
 
 void peer_send(struct sync *s, struct peer *p, enum p2p_type type, size_t payload_sz)
 {
+	if (p->out_off == p->out_sz && !p->pushing)
+		p->out_since_ns = s->now_ns;
 	p->out_sz += (uint32_t)p2p_seal(p->out + p->out_sz, s->cfg.network->magic, type,
 					payload_sz);
 	peer_flush(s, p);
@@ -306,18 +370,19 @@ void peer_flush(struct sync *s, struct peer *p)
 			if (!all)
 				return;
 			p->out_off = p->out_sz = 0;
-		} else if (p->state != PEER_READY || !broadcast_pick(s, p)) {
+		} else {
 			p->out_since_ns = s->now_ns;
-			return;
+			if (p->state != PEER_READY || !broadcast_pick(s, p))
+				return;
 		}
 	}
 }
 
-void sync_sendable(struct sync *s, uint32_t peer_id, uint64_t now_ns)
+void sync_sendable(struct sync *s, uint32_t conn_id, uint64_t now_ns)
 {
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
-	peer_flush(s, s->peer[peer_id]);
+	peer_flush(s, peer_of_conn(s, conn_id));
 }
 
 void peer_ping(struct sync *s, struct peer *p)
@@ -336,11 +401,6 @@ void peer_ping(struct sync *s, struct peer *p)
 
 /* ---- deadlines ---- */
 
-static uint64_t since(const struct sync *s, uint64_t from_ns)
-{
-	return s->now_ns > from_ns ? s->now_ns - from_ns : 0;
-}
-
 static uint64_t later(uint64_t a, uint64_t b)
 {
 	return a > b ? a : b;
@@ -352,17 +412,18 @@ static enum sync_counter overdue_ready(const struct sync *s, const struct peer *
 	if (p->owed_cnt > 0) {
 		uint64_t asked = p->owed[0].asked_ns;
 
-		if (since(s, later(p->last_rx_ns, asked)) > DEADLINE_BYTE_NS)
+		if (sync_since(s, later(p->last_rx_ns, asked)) > DEADLINE_BYTE_NS)
 			return CNT_peer_drop_stall;
-		if (since(s, later(p->last_block_ns, asked)) > DEADLINE_BLOCK_NS)
+		if (sync_since(s, later(p->last_block_ns, asked)) > DEADLINE_BLOCK_NS)
 			return CNT_peer_drop_block_deadline;
 	} else {
 		/* A node answers nothing else while it still has blocks to send. */
 		if (p->ping_out &&
-		    since(s, later(p->ping_sent_ns, p->last_block_ns)) > DEADLINE_PONG_NS)
+		    sync_since(s, later(p->ping_sent_ns, p->last_block_ns)) > DEADLINE_PONG_NS)
 			return CNT_peer_drop_ping_timeout;
 		if (p->headers_asked &&
-		    since(s, later(p->headers_asked_ns, p->last_block_ns)) > DEADLINE_HEADERS_NS)
+		    sync_since(s, later(p->headers_asked_ns, p->last_block_ns)) >
+			    DEADLINE_HEADERS_NS)
 			return CNT_peer_drop_headers_timeout;
 	}
 	return CNT_CNT;
@@ -370,17 +431,19 @@ static enum sync_counter overdue_ready(const struct sync *s, const struct peer *
 
 static enum sync_counter overdue(const struct sync *s, const struct peer *p)
 {
+	uint64_t send_ns = p->role == SYNC_PUSH ? DEADLINE_PUSH_SEND_NS : DEADLINE_SEND_NS;
+
 	if (peer_is_up(p) && (p->out_off < p->out_sz || p->pushing) &&
-	    since(s, p->out_since_ns) > DEADLINE_SEND_NS)
+	    sync_since(s, p->out_since_ns) > send_ns)
 		return CNT_peer_drop_send_stall;
 	switch (p->state) {
 	case PEER_CONNECTING:
-		return since(s, p->state_since_ns) > DEADLINE_CONNECT_NS
+		return sync_since(s, p->state_since_ns) > DEADLINE_CONNECT_NS
 			       ? CNT_peer_drop_connect_timeout
 			       : CNT_CNT;
 	case PEER_VERSION_WAIT:
 	case PEER_VERACK_WAIT:
-		return since(s, p->connected_ns) > DEADLINE_HANDSHAKE_NS
+		return sync_since(s, p->connected_ns) > DEADLINE_HANDSHAKE_NS
 			       ? CNT_peer_drop_handshake_timeout
 			       : CNT_CNT;
 	case PEER_READY:
@@ -401,14 +464,16 @@ void peer_timers(struct sync *s, struct peer *p)
 		peer_drop(s, p, why);
 		return;
 	}
-	if (p->state == PEER_WAITING && s->now_ns >= p->dial_at_ns) {
+	if (p->state == PEER_WAITING && s->now_ns >= p->dial_at_ns &&
+	    (p->role == SYNC_BLOCKS || push_may_dial(s, p))) {
 		peer_dial(s, p);
 		return;
 	}
 	if (p->state == PEER_READY && !p->ping_out &&
 	    (s->now_ns >= p->ping_next_ns ||
-	     (p->owed_cnt > 0 && since(s, later(p->last_rx_ns, p->owed[0].asked_ns)) > PROBE_NS)))
+	     (p->owed_cnt > 0 &&
+	      sync_since(s, later(p->last_rx_ns, p->owed[0].asked_ns)) > PROBE_NS)))
 		peer_ping(s, p);
-	if (p->state == PEER_READY && s->now_ns >= p->headers_next_ns)
+	if (p->role == SYNC_BLOCKS && p->state == PEER_READY && s->now_ns >= p->headers_next_ns)
 		protocol_ask_headers(s, p);
 }

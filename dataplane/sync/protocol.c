@@ -17,7 +17,7 @@ void protocol_hello(struct sync *s, struct peer *p)
 				.recv = {.port = p->addr.port},
 				.from = {.services = P2P_SERVICE_WITNESS},
 				.agent_sz = sizeof(agent) - 1,
-				.relay = true};
+				.relay = p->role == SYNC_PUSH};
 	uint8_t *out = peer_out(s, p, P2P_VERSION_SZ_MAX);
 
 	if (out == NULL)
@@ -43,7 +43,8 @@ static void copy_agent(struct peer *p, const struct p2p_version *v)
 static bool nonce_is_ours(const struct sync *s, uint64_t nonce)
 {
 	for (uint32_t i = 0; i < s->peer_cnt; i++)
-		if (peer_is_up(s->peer[i]) && s->peer[i]->nonce == nonce)
+		if ((peer_is_up(s->peer[i]) && s->peer[i]->nonce == nonce) ||
+		    (peer_is_up(s->push[i]) && s->push[i]->nonce == nonce))
 			return true;
 	return false;
 }
@@ -83,16 +84,18 @@ static void on_verack(struct sync *s, struct peer *p)
 		peer_drop(s, p, CNT_peer_drop_order);
 		return;
 	}
-	count(s, CNT_peer_handshakes);
+	peer_count(s, p, CNT_peer_handshakes);
 	peer_set_state(s, p, PEER_READY);
 	broadcast_peer_ready(s, p);
 	p->ping_next_ns = s->now_ns;
 	p->last_block_ns = s->now_ns;
-	if (peer_out(s, p, 0) == NULL)
-		return;
-	peer_send(s, p, P2P_SENDHEADERS, 0);
-	if (p->state == PEER_READY)
-		protocol_ask_headers(s, p);
+	if (p->role == SYNC_BLOCKS) {
+		if (peer_out(s, p, 0) == NULL)
+			return;
+		peer_send(s, p, P2P_SENDHEADERS, 0);
+		if (p->state == PEER_READY)
+			protocol_ask_headers(s, p);
+	}
 	if (p->state == PEER_READY)
 		peer_ping(s, p);
 }
@@ -282,11 +285,13 @@ static void on_inv(struct sync *s, struct peer *p)
 	for (uint32_t i = 0; i < inv.cnt; i++) {
 		struct p2p_inv_item item = p2p_inv_at(&inv, i);
 
-		if (item.type == P2P_INV_BLOCK)
-			new_block |= !on_block_announced(s, p, &item.hash);
-		else if (item.type == P2P_INV_TX)
+		if (item.type == P2P_INV_TX)
 			broadcast_announced(s, p, &item.hash);
+		else if (item.type == P2P_INV_BLOCK && p->role == SYNC_BLOCKS)
+			new_block |= !on_block_announced(s, p, &item.hash);
 	}
+	if (p->role == SYNC_PUSH)
+		return; /* the block connection hears of the blocks too */
 	if (new_block)
 		protocol_ask_headers(s, p);
 	download_schedule(s);

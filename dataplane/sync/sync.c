@@ -52,7 +52,7 @@ void sync_free(struct sync *s)
 	sync_session_stop(s);
 	for (uint32_t i = 0; i < s->peer_cnt; i++) {
 		peer_free(s->peer[i]);
-		free(s->peer[i]);
+		peer_free(s->push[i]);
 	}
 	broadcast_free(s);
 	free(s->handed);
@@ -61,19 +61,19 @@ void sync_free(struct sync *s)
 
 uint32_t sync_add_peer(struct sync *s, const struct net_addr *a)
 {
-	struct peer *p;
+	struct peer *blocks, *push;
 
-	if (s->peer_cnt == SYNC_PEER_MAX || (p = calloc(1, sizeof(*p))) == NULL)
+	if (s->peer_cnt == SYNC_PEER_MAX)
 		return UINT32_MAX;
-	p->owed = calloc(s->cfg.inflight_per_peer, sizeof(*p->owed));
-	p->ask = calloc(s->cfg.inflight_per_peer, sizeof(*p->ask));
-	if (p->owed == NULL || p->ask == NULL) {
-		peer_free(p);
-		free(p);
+	blocks = peer_new(s, s->peer_cnt, SYNC_BLOCKS, a);
+	push = peer_new(s, s->peer_cnt, SYNC_PUSH, a);
+	if (blocks == NULL || push == NULL) {
+		peer_free(blocks);
+		peer_free(push);
 		return UINT32_MAX;
 	}
-	peer_init(s, p, s->peer_cnt, a);
-	s->peer[s->peer_cnt] = p;
+	s->peer[s->peer_cnt] = blocks;
+	s->push[s->peer_cnt] = push;
 	return s->peer_cnt++;
 }
 
@@ -132,7 +132,7 @@ int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now
 	s->bad_known = false;
 	s->tick_ns = 0;
 	for (uint32_t i = 0; i < s->peer_cnt; i++)
-		s->peer[i]->dial_at_ns = now_ns;
+		s->peer[i]->dial_at_ns = s->push[i]->dial_at_ns = now_ns;
 	return 0;
 }
 
@@ -142,9 +142,8 @@ void sync_session_stop(struct sync *s)
 		return;
 	s->on = false;
 	for (uint32_t i = 0; i < s->peer_cnt; i++) {
-		s->peer[i]->backoff_ns = 0;
-		if (peer_is_up(s->peer[i]) || s->peer[i]->state == PEER_CONNECTING)
-			peer_hang_up(s, s->peer[i]);
+		peer_end_session(s, s->push[i]);
+		peer_end_session(s, s->peer[i]);
 	}
 	download_reset(s);
 	broadcast_clear(s);
@@ -236,8 +235,10 @@ bool sync_tick(struct sync *s, uint64_t now_ns)
 	s->tick_ns = now_ns + TICK_NS;
 	if (!s->on)
 		return false;
-	for (uint32_t i = 0; i < s->peer_cnt; i++)
+	for (uint32_t i = 0; i < s->peer_cnt; i++) {
 		peer_timers(s, s->peer[i]);
+		peer_timers(s, s->push[i]);
+	}
 	sync_base_try(s);
 	download_tick(s);
 	broadcast_tick(s);
@@ -285,8 +286,13 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max)
 void sync_each_counter(const struct sync *s,
 		       void (*cb)(void *arg, const char *name, uint64_t value), void *arg)
 {
+	uint32_t push_ready = 0;
+
+	for (uint32_t i = 0; i < s->peer_cnt; i++)
+		push_ready += s->push[i]->state == PEER_READY;
 	for (unsigned i = 0; i < CNT_CNT; i++)
 		cb(arg, sync_counter_name[i], s->counter[i]);
+	cb(arg, "push_ready_peers", push_ready);
 	cb(arg, "headers", s->on ? headers_cnt(s->chain) : 0);
 	cb(arg, "headers_side", s->on ? headers_side_cnt(s->chain) : 0);
 	cb(arg, "headers_bytes", s->on ? headers_bytes(s->chain) : 0);
@@ -311,7 +317,7 @@ static const char *state_name(enum peer_state st)
 
 void sync_peer_view(const struct sync *s, uint32_t peer_id, struct sync_peer_view *v)
 {
-	const struct peer *p = s->peer[peer_id];
+	const struct peer *p = s->peer[peer_id], *push = s->push[peer_id];
 
 	memset(v, 0, sizeof(*v));
 	v->addr = p->addr;
@@ -328,4 +334,9 @@ void sync_peer_view(const struct sync *s, uint32_t peer_id, struct sync_peer_vie
 	v->connects = p->connects;
 	v->drops = p->drops;
 	v->ready = p->state == PEER_READY;
+	v->push_state = state_name(push->state);
+	v->push_last_error = push->last_error;
+	v->push_connects = push->connects;
+	v->push_drops = push->drops;
+	v->push_ready = push->state == PEER_READY;
 }

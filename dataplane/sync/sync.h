@@ -27,7 +27,17 @@
             sync_block_done for every event with a buffer, in order.  After a bad verdict the caller drops
             every later event of the same epoch (answering BLOCK_CANCELLED for each); sync drops the peer,
             opens the next epoch and hands the block out again from another delivery.
-   Errors   Whatever a peer sends ends in a counted drop of that peer at worst (invariant I6). */
+   Push     Each peer has two connections, so that a penalty neither waits behind requested blocks nor, when the
+            node drops its sender for it, takes the block download along (spec/bitcoin.md section 10).  The
+            block connection asks for no transactions (relay 0), and its state is the peer's.  The push
+            connection (relay 1) carries our transactions and the node's announcements; it asks for neither
+            headers nor blocks.  It is dialled when the block connection is ready, with a back-off of its own,
+            and stays when that one is lost.  A transaction goes by the push connection; while that is not
+            ready, or took no byte for a second, by the block connection, at once.  If the node ends the block
+            connection within a second of that, nothing goes that way again for a minute.
+            A node may grant one connection only, so the push connection gives way: when the block connection
+            does not come back while it stands, and when the block connection is lost just after it was dialled.
+   Errors   Whatever a peer sends ends in a counted drop of that connection at worst (invariant I6). */
 #ifndef VIGIL_SYNC_SYNC_H
 #define VIGIL_SYNC_SYNC_H
 
@@ -80,11 +90,29 @@ struct sync_config {
 	int64_t (*wall_time)(void *arg);
 };
 
+/* The two connections of a peer.  The transport knows each by its conn_id; everything else goes by peer_id. */
+enum sync_role { SYNC_BLOCKS, SYNC_PUSH, SYNC_ROLE_CNT };
+#define SYNC_PEER_MAX 64u
+#define SYNC_CONN_MAX (SYNC_PEER_MAX * SYNC_ROLE_CNT)
+
+static inline uint32_t sync_conn_id(uint32_t peer_id, enum sync_role role)
+{
+	return peer_id * SYNC_ROLE_CNT + role;
+}
+static inline uint32_t sync_conn_peer(uint32_t conn_id)
+{
+	return conn_id / SYNC_ROLE_CNT;
+}
+static inline enum sync_role sync_conn_role(uint32_t conn_id)
+{
+	return (enum sync_role)(conn_id % SYNC_ROLE_CNT);
+}
+
 /* What sync needs from outside.  conn is the caller's handle. */
 struct sync_ops {
 	/* Starts a connection; the outcome comes later as sync_connected, or as sync_closed, which may also be called
 	   from within.  NULL: could not be started (sync backs off). */
-	void *(*dial)(void *arg, uint32_t peer_id, const struct net_addr *to);
+	void *(*dial)(void *arg, uint32_t conn_id, const struct net_addr *to);
 	size_t (*send_room)(void *arg, void *conn);
 	size_t (*send)(void *arg, void *conn, const void *p, size_t sz); /* returns bytes taken */
 	/* Aborts; sync_closed follows or is called from within. */
@@ -103,7 +131,7 @@ struct sync *sync_new(const struct sync_config *cfg, const struct sync_ops *ops,
 void sync_free(struct sync *s);
 
 /* Adds a peer to dial; it is kept and redialled with back-off (0.1 s doubling to 30 s, jitter) for as long as
-   sync lives, while a session is on.  Returns its id, 0 upwards; UINT32_MAX beyond 64 peers. */
+   sync lives, while a session is on.  Returns its id, 0 upwards; UINT32_MAX beyond SYNC_PEER_MAX. */
 uint32_t sync_add_peer(struct sync *s, const struct net_addr *a);
 
 /* Opens a session (link_wire.h, START).  root all zero: genesis.  headers: cnt x 80 bytes after the root,
@@ -117,17 +145,17 @@ struct sync_start {
 	uint32_t header_cnt;
 };
 int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now_ns);
-/* Ends the session: hangs up every peer, gives buffers back, forgets headers.  Events handed out before still
+/* Ends the session: hangs up every connection, gives buffers back, forgets headers.  Events handed out before still
    get their sync_block_done, in any order, which then only returns the buffer. */
 void sync_session_stop(struct sync *s);
 bool sync_session_on(const struct sync *s);
 
 /* From the transport. */
-void sync_connected(struct sync *s, uint32_t peer_id, uint64_t now_ns);
+void sync_connected(struct sync *s, uint32_t conn_id, uint64_t now_ns);
 /* Consumes all sz bytes.  rx_ns: when the frame came from the port. */
-void sync_data(struct sync *s, uint32_t peer_id, const uint8_t *p, size_t sz, uint64_t rx_ns);
-void sync_sendable(struct sync *s, uint32_t peer_id, uint64_t now_ns);
-void sync_closed(struct sync *s, uint32_t peer_id, enum net_close_reason why, uint64_t now_ns);
+void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *p, size_t sz, uint64_t rx_ns);
+void sync_sendable(struct sync *s, uint32_t conn_id, uint64_t now_ns);
+void sync_closed(struct sync *s, uint32_t conn_id, enum net_close_reason why, uint64_t now_ns);
 
 /* Timers; call at least every 10 ms or so.  Returns true when it did something. */
 bool sync_tick(struct sync *s, uint64_t now_ns);
@@ -137,8 +165,8 @@ bool sync_next(struct sync *s, struct chain_event *ev);
 void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v,
 		     uint64_t now_ns);
 
-/* Pushes a transaction to every ready peer as an unsolicited tx message and keeps it servable for getdata.
-   Result by ops.broadcast_result. */
+/* Pushes a transaction to every peer with a ready connection, once to each, as an unsolicited tx message, and keeps
+   it servable for getdata on either connection.  Result by ops.broadcast_result: SENT counts peers. */
 void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw,
 		    size_t sz, uint64_t now_ns);
 
@@ -160,6 +188,10 @@ struct sync_peer_view {
 	uint64_t services, bytes_in, bytes_out;
 	uint32_t version, height, ping_us, blocks, connects, drops;
 	bool ready;
+	/* All above is the block connection's. */
+	const char *push_state, *push_last_error;
+	uint32_t push_connects, push_drops;
+	bool push_ready;
 };
 uint32_t sync_peer_cnt(const struct sync *s);
 void sync_peer_view(const struct sync *s, uint32_t peer_id, struct sync_peer_view *v);
@@ -169,7 +201,14 @@ void sync_peer_view(const struct sync *s, uint32_t peer_id, struct sync_peer_vie
 uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
 
 /* Counters, as name/value pairs: cb is called for each.  Every reason for dropping a peer or refusing a header
-   or block is one ("peer_drop_magic_total", "peer_drop_unrequested_block_total", ...). */
+   or block is one ("peer_drop_magic_total", "peer_drop_unrequested_block_total", ...).  peer_* count what happens to
+   block connections, push_* the same for push connections ("push_connects_total", "push_closed_reset_total",
+   "push_drop_ping_timeout_total", ...), and
+     push_ready_peers      push connections that are ready now
+     push_yields_total     they gave way to the block connection
+     push_bars_total       the block connection was lost to a transaction pushed on it
+     tx_fallbacks_total    of tx_pushed_total, by the block connection
+     tx_moved_total        waited for a connection that was lost, and went by the peer's other one */
 void sync_each_counter(const struct sync *s,
 		       void (*cb)(void *arg, const char *name, uint64_t value), void *arg);
 

@@ -2,9 +2,12 @@
 
    sync.c       sessions, time, views            download.c   the window of blocks and who is asked for them
    peers.c      one peer's life and output       events.c     chain events out, verdicts in
-   protocol.c   what a peer says                 broadcast.c  our transactions */
+   protocol.c   what a peer says                 broadcast.c  our transactions
+   push.c       a peer's second connection */
 #ifndef VIGIL_SYNC_SYNC_PRIV_H
 #define VIGIL_SYNC_SYNC_PRIV_H
+
+#include <assert.h>
 
 #include "chain/headers.h"
 #include "p2p/stream.h"
@@ -13,7 +16,6 @@
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull
 
-#define SYNC_PEER_MAX     64u /* fits the masks of struct bcast */
 #define SYNC_INFLIGHT_MAX 128u
 #define SYNC_WINDOW_MAX   1024u /* a power of two */
 #define SYNC_OUT_SZ_MAX   (1u << 20)
@@ -28,6 +30,8 @@
 #define DEADLINE_BYTE_NS      (30 * NS_PER_S)  /* any byte, while blocks are owed */
 #define DEADLINE_BLOCK_NS     (120 * NS_PER_S) /* the next owed block */
 #define DEADLINE_SEND_NS      (60 * NS_PER_S)  /* the transport takes a byte of ours */
+#define DEADLINE_PUSH_SEND_NS \
+	(5 * NS_PER_S) /* the same on a push connection: penalties wait there */
 
 /* Not deadlines but rhythms. */
 #define PERIOD_PING_NS    (30 * NS_PER_S) /* up to twice that, at random */
@@ -41,30 +45,46 @@
 #define BACKOFF_MAX_NS (30 * NS_PER_S)
 #define BACKOFF_FORGIVE_NS \
 	(30 * NS_PER_S) /* a connection that was ready for this long resets the back-off */
+#define YIELD_BACKOFF_MIN_NS (30 * NS_PER_S) /* of a push connection that gave way */
+#define YIELD_BACKOFF_MAX_NS (600 * NS_PER_S)
+#define YIELD_AFTER_NS \
+	NS_PER_S /* of back-off of the block connection, that is after some five attempts */
+#define YIELD_BLAME_NS  (2 * NS_PER_S) /* from the push connection's dial to the other's end */
+#define PUSH_STALL_NS   NS_PER_S       /* without a byte taken: new transactions go the other way */
+#define BAR_BLAME_NS    NS_PER_S       /* from a push on the block connection to its end */
+#define BAR_NS          (60 * NS_PER_S)
 #define TICK_NS         (5 * NS_PER_MS)
 #define BCAST_KEEP_NS   (1200 * NS_PER_S) /* a node may ask for a parent for 20 minutes */
 #define BCAST_REPORT_NS NS_PER_S /* after the first peer has it, do not wait longer for the rest */
 
+/* What can happen to a connection of either kind; in one order for both, see peer_count. */
+#define SYNC_CONN_COUNTERS(C, who)      \
+	C(who##_connects)               \
+	C(who##_handshakes)             \
+	C(who##_closed_local)           \
+	C(who##_closed_remote)          \
+	C(who##_closed_reset)           \
+	C(who##_closed_timeout)         \
+	C(who##_closed_nomem)           \
+	C(who##_drop_magic)             \
+	C(who##_drop_command)           \
+	C(who##_drop_length)            \
+	C(who##_drop_checksum)          \
+	C(who##_drop_malformed)         \
+	C(who##_drop_order)             \
+	C(who##_drop_version_old)       \
+	C(who##_drop_no_witness)        \
+	C(who##_drop_self)              \
+	C(who##_drop_connect_timeout)   \
+	C(who##_drop_handshake_timeout) \
+	C(who##_drop_ping_timeout)      \
+	C(who##_drop_unrequested_block) \
+	C(who##_drop_send_queue)        \
+	C(who##_drop_send_stall)
+
 #define SYNC_COUNTERS(C)                 \
-	C(peer_connects)                 \
-	C(peer_handshakes)               \
-	C(peer_closed_local)             \
-	C(peer_closed_remote)            \
-	C(peer_closed_reset)             \
-	C(peer_closed_timeout)           \
-	C(peer_closed_nomem)             \
-	C(peer_drop_magic)               \
-	C(peer_drop_command)             \
-	C(peer_drop_length)              \
-	C(peer_drop_checksum)            \
-	C(peer_drop_malformed)           \
-	C(peer_drop_order)               \
-	C(peer_drop_version_old)         \
-	C(peer_drop_no_witness)          \
-	C(peer_drop_self)                \
-	C(peer_drop_connect_timeout)     \
-	C(peer_drop_handshake_timeout)   \
-	C(peer_drop_ping_timeout)        \
+	SYNC_CONN_COUNTERS(C, peer)      \
+	SYNC_CONN_COUNTERS(C, push)      \
 	C(peer_drop_headers_timeout)     \
 	C(peer_drop_headers_unlinked)    \
 	C(peer_drop_headers_not_a_chain) \
@@ -73,15 +93,14 @@
 	C(peer_drop_headers_time)        \
 	C(peer_drop_headers_invalid)     \
 	C(peer_drop_headers_no_progress) \
-	C(peer_drop_unrequested_block)   \
 	C(peer_drop_stall)               \
 	C(peer_drop_block_deadline)      \
 	C(peer_drop_block_unavailable)   \
 	C(peer_drop_block_parse)         \
 	C(peer_drop_block_merkle)        \
 	C(peer_drop_block_mutated)       \
-	C(peer_drop_send_queue)          \
-	C(peer_drop_send_stall)          \
+	C(push_yields)                   \
+	C(push_bars)                     \
 	C(headers_added)                 \
 	C(headers_refused_future)        \
 	C(headers_refused_deep_fork)     \
@@ -103,6 +122,8 @@
 	C(tx_broadcasts)                 \
 	C(tx_refused)                    \
 	C(tx_pushed)                     \
+	C(tx_fallbacks)                  \
+	C(tx_moved)                      \
 	C(tx_served)                     \
 	C(tx_not_found)                  \
 	C(tx_announced)
@@ -133,12 +154,15 @@ struct owed {
 		ping_no; /* pings sent before; the answer to a later one proves the block was passed over */
 };
 
+/* One of a peer's two connections, and the dialling of it. */
 struct peer {
 	struct net_addr addr;
 	void *conn;
-	uint32_t id;
+	uint32_t id; /* the peer's */
+	enum sync_role role;
 	enum peer_state state;
-	uint64_t state_since_ns, connected_ns;
+	enum peer_state ended_in; /* of the last connection: how far it had come */
+	uint64_t state_since_ns, dialled_ns, connected_ns;
 	uint32_t generation; /* of the connection, to see that it ended under our feet */
 	struct p2p_stream stream;
 	uint64_t last_rx_ns;
@@ -177,7 +201,13 @@ struct peer {
 	uint64_t serve[SYNC_SERVE_MAX];
 	uint32_t serve_cnt;
 
+	uint64_t
+		fallback_ns; /* block connection: when a transaction was last pushed on it; 0: never */
+	uint64_t bar_until_ns;
+
 	uint64_t backoff_ns, dial_at_ns;
+	/* Push connection: it was dialled just before the other one ended; it was hung up in favour of the other. */
+	bool blamed, gave_way;
 	const char *last_error;
 	uint64_t bytes_in, bytes_out;
 	uint32_t blocks, connects, drops;
@@ -211,7 +241,8 @@ struct bcast {
 	uint32_t msg_sz;
 	uint32_t map_next;       /* place in the ring */
 	uint64_t target, pushed; /* peer masks: meant for, fully written to */
-	uint64_t waiting;        /* of target: still to be written */
+	uint64_t waiting;        /* of target: still to be written, by the push connection .. */
+	uint64_t by_blocks;      /* .. but for these by the block connection */
 	uint64_t added_ns, first_ns, at_ns;
 	bool reported, announced;
 };
@@ -225,7 +256,7 @@ struct sync {
 	uint64_t now_ns, tick_ns, rng;
 	uint64_t counter[CNT_CNT];
 
-	struct peer *peer[SYNC_PEER_MAX];
+	struct peer *peer[SYNC_PEER_MAX], *push[SYNC_PEER_MAX]; /* block and push connections */
 	uint32_t peer_cnt;
 
 	bool on, resume;
@@ -265,6 +296,20 @@ static inline void count(struct sync *s, enum sync_counter c)
 	s->counter[c]++;
 }
 
+static_assert(SYNC_PEER_MAX <= 64, "the masks of struct bcast hold a bit for each peer");
+
+static inline struct peer *peer_of_conn(const struct sync *s, uint32_t conn_id)
+{
+	return sync_conn_role(conn_id) == SYNC_BLOCKS ? s->peer[sync_conn_peer(conn_id)]
+						      : s->push[sync_conn_peer(conn_id)];
+}
+
+/* The same peer's other connection. */
+static inline struct peer *peer_other(const struct sync *s, const struct peer *p)
+{
+	return p->role == SYNC_BLOCKS ? s->push[p->id] : s->peer[p->id];
+}
+
 /* sync.c */
 uint64_t sync_random(struct sync *s);
 /* period to twice the period from now. */
@@ -275,7 +320,8 @@ void sync_set_applied(struct sync *s, uint32_t idx);
 void sync_chain_changed(struct sync *s);
 
 /* peers.c */
-void peer_init(struct sync *s, struct peer *p, uint32_t id, const struct net_addr *a);
+/* NULL: no memory. */
+struct peer *peer_new(struct sync *s, uint32_t id, enum sync_role role, const struct net_addr *a);
 void peer_free(struct peer *p);
 void peer_set_state(struct sync *s, struct peer *p, enum peer_state next);
 static inline bool peer_is_up(const struct peer *p)
@@ -283,9 +329,15 @@ static inline bool peer_is_up(const struct peer *p)
 	return p->state == PEER_VERSION_WAIT || p->state == PEER_VERACK_WAIT ||
 	       p->state == PEER_READY;
 }
+/* Nanoseconds from then to now, or 0. */
+uint64_t sync_since(const struct sync *s, uint64_t then_ns);
+/* c: a counter of SYNC_CONN_COUNTERS for block connections, counted for p's kind, or one that only these have.
+   Returns its name. */
+const char *peer_count(struct sync *s, const struct peer *p, enum sync_counter c);
 /* Counts why, hangs up.  The peer is gone for the caller: look at nothing of it but its state. */
 void peer_drop(struct sync *s, struct peer *p, enum sync_counter why);
 void peer_hang_up(struct sync *s, struct peer *p);
+void peer_end_session(struct sync *s, struct peer *p);
 void peer_dial(struct sync *s, struct peer *p);
 void peer_timers(struct sync *s, struct peer *p);
 void peer_ping(struct sync *s, struct peer *p);
@@ -294,6 +346,17 @@ uint8_t *peer_out(struct sync *s, struct peer *p, size_t sz);
 /* Sends what was encoded there.  May drop the peer. */
 void peer_send(struct sync *s, struct peer *p, enum p2p_type type, size_t payload_sz);
 void peer_flush(struct sync *s, struct peer *p);
+
+/* push.c */
+bool push_may_dial(const struct sync *s, const struct peer *p);
+/* Which connection a transaction for this peer goes by; NULL: none now. */
+struct peer *push_route(const struct sync *s, uint32_t peer_id);
+/* Whether what waits for p's other connection may go by p. */
+bool push_may_take(const struct sync *s, const struct peer *p);
+/* Block connection p has just ended; its state is PEER_WAITING now.  by_node: not by us.  fallback_ns: as it was. */
+void push_blocks_ended(struct sync *s, struct peer *p, bool by_node, uint64_t fallback_ns);
+/* Block connection p is about to be dialled. */
+void push_blocks_dialled(struct sync *s, struct peer *p);
 
 /* protocol.c */
 void protocol_hello(struct sync *s, struct peer *p);
@@ -327,6 +390,8 @@ uint32_t events_next_height(const struct sync *s);
 bool broadcast_init(struct sync *s);
 void broadcast_free(struct sync *s);
 void broadcast_clear(struct sync *s);
+/* What waits for p goes by the peer's other connection, if that can take it; the caller flushes that one once p's
+   state says that it is gone. */
 void broadcast_peer_lost(struct sync *s, struct peer *p);
 void broadcast_peer_ready(struct sync *s, struct peer *p);
 /* Picks the next message to write for p; false: none. */

@@ -24,7 +24,6 @@ struct net_role {
 	struct block_pool *pool;
 	struct rte_ring *cmds, *notes, *dones;
 	uint32_t peer_cnt;
-	struct net_conn *conn[PEER_MAX];
 
 	bool session; /* between START and STOP */
 	bool resume;
@@ -51,16 +50,16 @@ static int64_t wall_time(void *arg)
 
 struct conn_arg {
 	struct net_role *r;
-	uint32_t peer_id;
+	uint32_t conn_id;
 };
-static struct conn_arg conn_args[PEER_MAX];
+static struct conn_arg conn_args[PEER_MAX * SYNC_ROLE_CNT];
 
 static void on_connected(void *arg, struct net_conn *c)
 {
 	struct conn_arg *a = arg;
 
 	(void)c;
-	sync_connected(a->r->sync, a->peer_id, a->r->now_ns);
+	sync_connected(a->r->sync, a->conn_id, a->r->now_ns);
 }
 
 static void on_data(void *arg, struct net_conn *c, const uint8_t *p, size_t sz)
@@ -70,7 +69,7 @@ static void on_data(void *arg, struct net_conn *c, const uint8_t *p, size_t sz)
 	/* sync takes every byte into buffers that it reserved, so the window opens again at once; what bounds
 	   it is the number of blocks asked for.  Given back first: sync may end the connection. */
 	net_consumed(c, sz);
-	sync_data(a->r->sync, a->peer_id, p, sz, net_rx_ns(a->r->net));
+	sync_data(a->r->sync, a->conn_id, p, sz, net_rx_ns(a->r->net));
 }
 
 static void on_sendable(void *arg, struct net_conn *c)
@@ -78,7 +77,7 @@ static void on_sendable(void *arg, struct net_conn *c)
 	struct conn_arg *a = arg;
 
 	(void)c;
-	sync_sendable(a->r->sync, a->peer_id, a->r->now_ns);
+	sync_sendable(a->r->sync, a->conn_id, a->r->now_ns);
 }
 
 static void on_closed(void *arg, struct net_conn *c, enum net_close_reason why)
@@ -86,17 +85,16 @@ static void on_closed(void *arg, struct net_conn *c, enum net_close_reason why)
 	struct conn_arg *a = arg;
 
 	(void)c;
-	a->r->conn[a->peer_id] = NULL;
-	sync_closed(a->r->sync, a->peer_id, why, a->r->now_ns);
+	sync_closed(a->r->sync, a->conn_id, why, a->r->now_ns);
 }
 
-static void *op_dial(void *arg, uint32_t peer_id, const struct net_addr *to)
+static void *op_dial(void *arg, uint32_t conn_id, const struct net_addr *to)
 {
 	static const struct net_conn_ops ops = {on_connected, on_data, on_sendable, on_closed};
 	struct net_role *r = arg;
 
-	r->conn[peer_id] = net_connect(r->net, to, &ops, &conn_args[peer_id]);
-	return r->conn[peer_id];
+	conn_args[conn_id] = (struct conn_arg){r, conn_id};
+	return net_connect(r->net, to, &ops, &conn_args[conn_id]);
 }
 
 static size_t op_send_room(void *arg, void *conn)
@@ -470,11 +468,10 @@ struct net_role *net_role_new(const struct options *o, struct scan *scan, const 
 		goto fail;
 	if (net_open(&r->net, &o->net, why) != 0)
 		goto fail;
-	for (uint32_t i = 0; i < o->peer_cnt; i++) {
-		uint32_t id = sync_add_peer(r->sync, &o->peer[i]);
-
-		conn_args[id] = (struct conn_arg){r, id};
-	}
+	*why = "out of memory";
+	for (uint32_t i = 0; i < o->peer_cnt; i++)
+		if (sync_add_peer(r->sync, &o->peer[i]) == UINT32_MAX)
+			goto fail;
 	r->peer_cnt = o->peer_cnt;
 	return r;
 fail:

@@ -20,6 +20,7 @@
 #define LAB_NODE_MAX  8u
 #define LAB_BUF_MAX   64u
 #define LAB_TX_MAX    64u
+#define LAB_BAD_TX    0xbd /* first byte of a transaction for which a node drops its sender */
 #define LAB_MS        1000000ull
 #define LAB_S         1000000000ull
 
@@ -50,10 +51,15 @@ enum lab_fault {
 	LAB_FAULT_CNT
 };
 
+/* A node by its block connection, or (the same fields again, in lab.push) its other connection. */
 struct lab_node {
 	struct lab *lab;
-	uint32_t id;
-	uint32_t tip; /* block of its best chain */
+	uint32_t conn_id;
+	/* The node's, not the connection's: only in lab.node. */
+	uint32_t tip;     /* block of its best chain */
+	bool only_one;    /* refuses a second connection */
+	bool newest_only; /* ends the first when a second one comes */
+
 	bool listening, linked, up, sendheaders, refuse;
 	enum lab_fault fault;
 	struct p2p_stream in;
@@ -62,12 +68,13 @@ struct lab_node {
 	uint8_t late[16384];
 	size_t late_sz;
 	bool cut, dead; /* reset after what is in out; sends nothing any more */
+	bool ended;     /* reads nothing any more */
 	uint64_t services;
 	int32_t version;
 	uint32_t window; /* bytes sync may send at once; 0: any number */
 	uint64_t nonce;  /* of sync's version message */
 	struct p2p_version hello;
-	unsigned hello_cnt, verack_cnt, getheaders_cnt, getdata_cnt, pong_cnt, dial_cnt;
+	unsigned hello_cnt, verack_cnt, getheaders_cnt, getdata_cnt, ping_cnt, pong_cnt, dial_cnt;
 	uint64_t dial_ns[64];
 	uint32_t block_cnt;            /* sent whole */
 	struct hash256 tx[LAB_TX_MAX]; /* hash of the bytes of each tx it was given */
@@ -86,7 +93,7 @@ struct lab {
 	uint32_t rnd;
 	struct lab_block *block;
 	uint32_t block_cnt;
-	struct lab_node node[LAB_NODE_MAX];
+	struct lab_node node[LAB_NODE_MAX], push[LAB_NODE_MAX];
 	uint32_t node_cnt;
 	struct block_buf buf[LAB_BUF_MAX];
 	bool buf_used[LAB_BUF_MAX];
@@ -137,5 +144,15 @@ bool lab_reach(struct lab *l, uint32_t block, uint64_t time_ns);
 void lab_check_list(struct lab *l, uint32_t block);
 uint64_t lab_counter(struct lab *l, const char *name);
 uint32_t lab_bufs_used(const struct lab *l);
+
+/* Between lab.c and lab_node.c. */
+uint32_t lab_rnd(struct lab *l);
+void lab_body(const struct lab_block *b, uint8_t *out);
+uint32_t lab_find(const struct lab *l, const uint8_t *hash);
+void lab_node_turn(struct lab_node *n);
+void *lab_dial(void *arg, uint32_t conn_id, const struct net_addr *to);
+size_t lab_send_room(void *arg, void *conn);
+size_t lab_take(void *arg, void *conn, const void *p, size_t sz);
+void lab_hang_up(void *arg, void *conn);
 
 #endif

@@ -224,7 +224,7 @@ static void the_middle_of_a_block(bool back)
 		lab_set_tip(&l->node[1], tip);
 		lab_run(l, 50 * LAB_MS, LAB_MS);
 	}
-	sync_data(l->sync, 0, rest, rest_sz, l->now_ns);
+	sync_data(l->sync, l->node[0].conn_id, rest, rest_sz, l->now_ns);
 	assert_true(l->node[0].linked);
 	l->scan_holds = false;
 	assert_true(lab_reach(l, tip, 2 * LAB_S));
@@ -331,7 +331,7 @@ static void a_late_block_after_its_request_moved_is_tolerated(void **state)
 	assert_true(lab_reach(l, more, 15 * LAB_S));
 	assert_int_equal(lab_counter(l, "blocks_hedged_total"), 1);
 	assert_int_equal(lab_counter(l, "blocks_late_total"), 0);
-	sync_data(l->sync, 0, l->node[0].late, l->node[0].late_sz, l->now_ns);
+	sync_data(l->sync, l->node[0].conn_id, l->node[0].late, l->node[0].late_sz, l->now_ns);
 	assert_int_equal(lab_counter(l, "blocks_late_total"), 1);
 	assert_true(l->node[0].linked);
 	lab_free(l);
@@ -398,6 +398,7 @@ static void unknown_messages_are_skipped_and_a_node_that_asks_for_headers_gets_n
 	(void)state;
 	lab_start(l);
 	assert_true(lab_reach(l, 0, 5 * LAB_S));
+	lab_run(l, 100 * LAB_MS, LAB_MS);
 	skipped = lab_counter(l, "messages_skipped_total");
 	lab_send(&l->node[0], P2P_ADDR, out, 500);
 	lab_send(&l->node[0], P2P_TX, out, 900);

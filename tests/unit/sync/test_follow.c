@@ -22,7 +22,7 @@ static void handshake_says_who_we_are(void **state)
 	assert_int_not_equal(n->hello.nonce, 0);
 	assert_string_equal(n->hello.agent, "/vigil:" VIGIL_VERSION "/");
 	assert_int_equal(n->hello.start_height, 0);
-	assert_true(n->hello.relay);
+	assert_false(n->hello.relay); /* the push connection has that */
 	assert_true(n->sendheaders);
 	assert_int_equal(n->pong_cnt, 1);
 	sync_peer_view(l->sync, 0, &v);
