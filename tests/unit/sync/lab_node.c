@@ -358,7 +358,7 @@ void lab_node_turn(struct lab_node *n)
 		p2p_stream_init(&n->in, l->cfg.network->magic, UINT32_MAX);
 		sync_connected(l->sync, n->conn_id, l->now_ns);
 	}
-	if (n->linked && n->window != 0 && n->window != UINT32_MAX)
+	if (n->linked && n->window != UINT32_MAX)
 		sync_sendable(l->sync, n->conn_id, l->now_ns);
 	while (n->linked && n->out_sz > 0) {
 		size_t piece = 1 + lab_rnd(l) % l->cut_max;

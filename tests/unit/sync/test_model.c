@@ -1,5 +1,5 @@
-/* Random peers, faults, reorgs and sessions; whatever happened, the events applied to a plain list end as the best
-   chain.  The seed under way is printed; VIGIL_SYNC_SEED runs one alone, VIGIL_SYNC_SEED_LAST more than usual. */
+/* Random peers, faults, reorgs, transactions and sessions; whatever happened, the events applied to a plain list end
+   as the best chain, and a transaction reaches every node once.  The seed under way is printed; VIGIL_SYNC_SEED runs one alone, VIGIL_SYNC_SEED_LAST more than usual. */
 #include "lab.h"
 
 #include <stdio.h>
@@ -56,11 +56,37 @@ static void restart(struct lab *l)
 	lab_resume(l, block, height);
 }
 
+static void send_tx(struct lab *l, uint64_t cookie, uint8_t first, size_t sz)
+{
+	struct hash256 txid = {{0}};
+	uint8_t *raw = malloc(sz);
+
+	memset(raw, (int)sz & 0x7f, sz);
+	raw[0] = first;
+	memcpy(txid.b, &cookie, sizeof(cookie));
+	for (uint32_t i = 0; i < l->node_cnt; i++)
+		l->node[i].tx_cnt = l->push[i].tx_cnt = 0;
+	l->result_cnt = 0;
+	sync_broadcast(l->sync, cookie, &txid, raw, sz, l->now_ns);
+	free(raw);
+}
+
+/* Each has what was sent last, and has it once. */
+static void expect_everywhere(struct lab *l, uint64_t cookie)
+{
+	for (uint32_t i = 0; i < l->node_cnt; i++)
+		assert_int_equal(l->node[i].tx_cnt + l->push[i].tx_cnt, 1);
+	assert_int_equal(l->result_cnt, 1);
+	assert_int_equal(l->result[0].cookie, cookie);
+	assert_int_equal(l->result[0].peer_cnt, l->node_cnt);
+}
+
 static void act(struct lab *l, uint32_t *r, uint32_t *tip)
 {
-	struct lab_node *n = &l->node[draw(r, l->node_cnt)];
+	uint32_t i = draw(r, l->node_cnt);
+	struct lab_node *n = draw(r, 3) == 0 ? &l->push[i] : &l->node[i];
 
-	switch (draw(r, 12)) {
+	switch (draw(r, 15)) {
 	case 0:
 	case 1:
 	case 2:
@@ -95,8 +121,27 @@ static void act(struct lab *l, uint32_t *r, uint32_t *tip)
 		if (l->started && draw(r, 2) == 0)
 			restart(l);
 		break;
+	case 12:
+		l->node[i].only_one = draw(r, 2);
+		l->node[i].newest_only = draw(r, 6) == 0;
+		break;
+	case 13:
+		send_tx(l, l->now_ns, draw(r, 4) == 0 ? LAB_BAD_TX : 1, 1 + draw(r, 3000));
+		break;
+	case 14:
+		lab_reset(&l->node[i]);
+		lab_reset(&l->push[i]);
+		break;
 	}
 	lab_run(l, (1 + draw(r, draw(r, 2) == 0 ? 200 : 8)) * LAB_MS, LAB_MS);
+}
+
+static bool everybody_ready(struct lab *l)
+{
+	struct sync_chain_view v;
+
+	sync_chain_view(l->sync, &v);
+	return v.ready_peers == l->node_cnt && lab_counter(l, "push_ready_peers") == l->node_cnt;
 }
 
 static void whatever_happens_the_list_ends_as_the_best_chain(void **state)
@@ -136,10 +181,20 @@ static void whatever_happens_the_list_ends_as_the_best_chain(void **state)
 			l->node[i].refuse = false;
 			l->node[i].window = 0;
 			l->node[i].dead = false;
+			l->node[i].only_one = l->node[i].newest_only = false;
+			l->push[i].fault = LAB_GOOD;
+			l->push[i].refuse = l->push[i].dead = false;
+			l->push[i].window = 0;
 			lab_set_tip(&l->node[i], tip);
 		}
 		assert_true(lab_reach(l, tip, 400 * LAB_S));
 		lab_check_list(l, tip);
+		for (unsigned k = 0; k < 1000 && !everybody_ready(l); k++)
+			lab_run(l, LAB_S, 100 * LAB_MS);
+		send_tx(l, seed, 1, 500);
+		expect_everywhere(l, seed);
+		for (uint32_t i = 0; i < l->node_cnt; i++)
+			assert_int_equal(l->push[i].tx_cnt, 1);
 		lab_free(l);
 	}
 }
