@@ -248,7 +248,7 @@ def test_a_node_that_stalls_alone_is_dialled_again(lab, rng):
     node.armed = True
     node.extend([breach.dispute], payments=20)
     assert node.wait_transaction(breach.penalty.txid, 120 * SLOW), "a breach was missed"
-    assert node.accepted_cnt == 2
+    assert node.greeted_cnt[0] == 2
 
 
 class RefusesToShakeHands(Node):
@@ -269,7 +269,63 @@ def test_a_node_that_hangs_up_is_dialled_again(lab, rng):
     tower = lab.tower(node).start()
     lab.client(tower, rng)
     tower.wait_synced(node)
-    assert node.accepted_cnt == 4
+    assert node.greeted_cnt[0] == 4
+
+
+class DropsTheSender(Node):
+    """Ends the connection that brought one of the transactions in `invalid`, as bitcoind does."""
+
+    invalid = ()
+    dropped = 0
+
+    def judge_transaction(self, connection, raw):
+        if raw in self.invalid:
+            self.dropped += 1
+            connection.close()
+            raise Gone
+
+
+def test_an_invalid_penalty_does_not_cost_the_block_connection(lab, rng):
+    node = lab.node(Chain.regtest(20), DropsTheSender)
+    tower = lab.tower(node).start()
+    client = lab.client(tower, rng)
+    bad, good = Breach.make(rng), Breach.make(rng)
+    for breach in (bad, good):
+        client.add_breach(breach)
+    tower.wait_synced(node)
+    assert node.wait(lambda: node.greeted_cnt[1] == 1, 20 * SLOW), "no connection for transactions"
+    node.invalid = (bad.penalty.serialize(),)
+    node.extend([bad.dispute], payments=5)
+    assert node.wait(lambda: node.dropped == 1, 20 * SLOW), "the invalid penalty was not pushed"
+    node.extend([good.dispute], payments=5)
+    assert node.wait_transaction(good.penalty.txid, 20 * SLOW), "a breach was missed"
+    tower.wait_synced(node)
+    peer = tower.rpc("getpeers")["peers"][0]
+    assert (peer["connects"], peer["drops"]) == (1, 0)
+    assert node.greeted_cnt[0] == 1
+
+
+class GrantsOneConnection(Node):
+    def greet(self, connection):
+        if len(self.connections) > 1:
+            connection.close()
+            raise Gone
+        super().greet(connection)
+
+
+def test_a_node_that_grants_one_connection_is_enough(lab, rng):
+    node = lab.node(Chain.regtest(20), GrantsOneConnection)
+    tower = lab.tower(node).start()
+    client = lab.client(tower, rng)
+    breach = Breach.make(rng)
+    client.add_breach(breach)
+    assert node.wait(lambda: node.greeted_cnt[1] >= 3, 20 * SLOW), "the second is not dialled again"
+    node.extend([breach.dispute], payments=5)
+    assert node.wait_transaction(breach.penalty.txid, 20 * SLOW), "a breach was missed"
+    tower.wait_synced(node)
+    peer = tower.rpc("getpeers")["peers"][0]
+    assert (peer["connects"], peer["drops"]) == (1, 0)
+    assert node.greeted_cnt[0] == 1
 
 
 class SpeaksUnknownWords(Node):

@@ -156,6 +156,7 @@ class Connection:
         self.user_agent = r.var_bytes()
         r.take(4)
         self.relay = r.take(1)[0]
+        self.node.greeted(self.relay)
         if version < PROTOCOL:
             self.fault(f"protocol version {version}")
         if services & 8 == 0:
@@ -236,9 +237,13 @@ class Connection:
         for _ in range(count):
             kind, wanted = r.u32(), r.take(32)
             if kind & ~WITNESS == BLOCK:
+                if self.relay:
+                    self.fault("a block requested on the connection for transactions")
                 self.requested.append(wanted)
                 self.node.serve_block(self, wanted, bool(kind & WITNESS))
             elif kind & ~WITNESS == TX:
+                if not self.relay:
+                    self.fault("a transaction requested with relay 0: bitcoind would not answer")
                 raw = self.node.transaction(wanted)
                 if raw is not None:
                     self.send("tx", raw)
@@ -260,6 +265,7 @@ class Connection:
     def _on_tx(self, r):
         raw = r.take(len(r.data))
         self.node.accept_transaction(raw)
+        self.node.judge_transaction(self, raw)
 
 
 class Node:
@@ -268,6 +274,7 @@ class Node:
         self.faults = []
         self.connections = []  # live ones
         self.accepted_cnt = 0
+        self.greeted_cnt = {0: 0, 1: 0}  # version messages by their relay byte: for blocks, for transactions
         self.transactions = []  # (monotonic time, txid, raw), in order of arrival
         self._changed = threading.Condition()
         self._raw = {}  # block hash -> (full, stripped)
@@ -314,6 +321,11 @@ class Node:
         with self._changed:
             if connection in self.connections:
                 self.connections.remove(connection)
+            self._changed.notify_all()
+
+    def greeted(self, relay):
+        with self._changed:
+            self.greeted_cnt[relay] += 1
             self._changed.notify_all()
 
     # The chain.
@@ -387,6 +399,9 @@ class Node:
     def block_bytes(self, wanted, witness):
         forms = self._raw.get(wanted)
         return forms and forms[0 if witness else 1]
+
+    def judge_transaction(self, connection, raw):
+        """May end the connection, as bitcoind does for an invalid transaction."""
 
     # Transactions.
 
