@@ -434,7 +434,7 @@ static const struct net_conn_ops torrent_ops = {.on_connected = torrent_push,
 
 static int torrent_serve(const struct node *self)
 {
-	struct torrent t = {0};
+	static struct torrent t; /* told of the end by net_free(), after this function */
 
 	NODE_REQUIRE(net_listen(self->net, NODE_PORT, &torrent_ops, slow_accept, &t) == 0);
 	NODE_REQUIRE(node_mark(self, "listening"));
@@ -448,10 +448,11 @@ static int torrent_serve(const struct node *self)
    never has enough, so that it is killed in full flow. */
 static int torrent_dial(const struct node *self, bool victim)
 {
-	struct torrent t = {.enough = victim ? UINT64_MAX : transfer_sz};
+	static struct torrent t; /* as above */
 	uint64_t start = node_now_ns();
 	struct net_addr to;
 
+	t = (struct torrent){.enough = victim ? UINT64_MAX : transfer_sz};
 	node_server_addr(&to);
 	NODE_REQUIRE(node_await(self, "listening", RUN_MS));
 	while (!t.satisfied && node_now_ns() - start < UINT64_C(1000000) * RUN_MS) {
