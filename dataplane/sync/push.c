@@ -35,7 +35,7 @@ static void yield(struct sync *s, struct peer *push)
 {
 	count(s, CNT_push_yields);
 	push->gave_way = true;
-	push->last_error = "yield";
+	push->last_error = sync_counter_name[CNT_push_yields];
 	peer_hang_up(s, push);
 }
 

@@ -1,5 +1,6 @@
 #include "topo/net_role.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -52,7 +53,8 @@ struct conn_arg {
 	struct net_role *r;
 	uint32_t conn_id;
 };
-static struct conn_arg conn_args[PEER_MAX * SYNC_ROLE_CNT];
+static_assert(PEER_MAX <= SYNC_PEER_MAX, "every peer that can be named can be added");
+static struct conn_arg conn_args[SYNC_CONN_MAX];
 
 static void on_connected(void *arg, struct net_conn *c)
 {

@@ -47,18 +47,18 @@ class RawClient:
                 return payload
         raise AssertionError(f"no {wanted}")
 
-    def version(self, services=8):
+    def version(self, services=8, relay=False):
         self.send(
             "version",
             struct.pack("<iQq", PROTOCOL, services, 0)
             + bytes(52)
             + os.urandom(8)
             + bitcoin.var_bytes(b"/raw:1/")
-            + struct.pack("<i?", 0, False),
+            + struct.pack("<i?", 0, relay),
         )
 
-    def handshake(self):
-        self.version()
+    def handshake(self, relay=False):
+        self.version(relay=relay)
         self.expect("version")
         self.expect("verack")
         self.send("verack")
@@ -131,7 +131,7 @@ def test_a_reorg_is_announced_from_the_fork_on(node):
 def test_transactions_are_kept_and_served(node, rng):
     tx = bitcoin.payment(rng)
     with RawClient(node) as client:
-        client.handshake()
+        client.handshake(relay=True)
         client.send("tx", tx.serialize())
         assert node.wait_transaction(tx.txid)
         client.send("getdata", b"\x01" + struct.pack("<I", 0x40000001) + tx.txid)
