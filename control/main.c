@@ -320,6 +320,8 @@ static bool open_rpc(struct daemon *d)
 		.tower = d->tower,
 		.feed = d->feed,
 		.carrier = d->carrier,
+		.api = d->api,
+		.store = d->store,
 		.network = d->network,
 		.tower_id = d->key->id,
 		.addresses = &d->address,

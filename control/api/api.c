@@ -316,10 +316,18 @@ void api_info_get(const struct api *a, struct api_info *out)
 	*out = (struct api_info){
 		.connections_total = atomic_load(&a->connections_total),
 		.requests_total = atomic_load(&a->requests_total),
-		.ok_total = atomic_load(&a->ok_total),
-		.refused_total = atomic_load(&a->refused_total),
-		.unavailable_total = atomic_load(&a->unavailable_total),
 		.cut_total = atomic_load(&a->cut_total),
 		.connections = conn_cnt((struct api *)a),
 	};
+	for (unsigned i = 0; i <= API_ENDPOINT_CNT; i++) {
+		struct api_outcomes *o = &out->by_endpoint[i];
+
+		o->endpoint = i < API_ENDPOINT_CNT ? api_routes[i].segment : "other";
+		o->ok_total = atomic_load(&a->answers[i].ok_total);
+		o->refused_total = atomic_load(&a->answers[i].refused_total);
+		o->unavailable_total = atomic_load(&a->answers[i].unavailable_total);
+		out->ok_total += o->ok_total;
+		out->refused_total += o->refused_total;
+		out->unavailable_total += o->unavailable_total;
+	}
 }

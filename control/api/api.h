@@ -23,6 +23,7 @@
 
 #include <uv.h>
 
+#include "api/decode.h"
 #include "teos/key.h"
 #include "tower/tower.h"
 
@@ -61,11 +62,18 @@ void api_stop(struct api *a, void (*done)(void *arg), void *arg);
 /* Releases a stopped (or never opened) api; the memory goes with the loop's next turns. */
 void api_free(struct api *a);
 
+/* Answers of one endpoint by outcome. */
+struct api_outcomes {
+	const char *endpoint; /* last segment of its path; "other" for every path that is none */
+	uint64_t ok_total, refused_total /* 4xx */, unavailable_total /* 5xx */;
+};
+
 struct api_info {
 	uint64_t connections_total, requests_total;
-	uint64_t ok_total, refused_total /* 4xx */, unavailable_total /* 5xx */;
+	uint64_t ok_total, refused_total, unavailable_total; /* sums of by_endpoint */
 	uint64_t cut_total; /* connections closed because a request took too long to arrive */
 	uint32_t connections;
+	struct api_outcomes by_endpoint[API_ENDPOINT_CNT + 1]; /* the last is "other" */
 };
 void api_info_get(const struct api *a, struct api_info *out);
 

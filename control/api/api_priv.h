@@ -104,8 +104,10 @@ struct api {
 	void (*stop_done)(void *arg);
 	void *stop_arg;
 
-	_Atomic uint64_t connections_total, requests_total, ok_total, refused_total,
-		unavailable_total, cut_total;
+	_Atomic uint64_t connections_total, requests_total, cut_total;
+	struct {
+		_Atomic uint64_t ok_total, refused_total, unavailable_total;
+	} answers[API_ENDPOINT_CNT + 1]; /* the last: paths that are no endpoint */
 };
 
 uint64_t api_now_ns(void);

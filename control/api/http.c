@@ -34,14 +34,16 @@ static struct api_refusal refusal_of(const struct api_call *c)
 	};
 }
 
-static void count(struct api *a, unsigned status)
+static void count(struct api_call *c, unsigned status)
 {
+	unsigned endpoint = c->route ? c->route->endpoint : API_ENDPOINT_CNT;
+
 	if (status >= 500)
-		atomic_fetch_add(&a->unavailable_total, 1);
+		atomic_fetch_add(&c->api->answers[endpoint].unavailable_total, 1);
 	else if (status >= 400)
-		atomic_fetch_add(&a->refused_total, 1);
+		atomic_fetch_add(&c->api->answers[endpoint].refused_total, 1);
 	else
-		atomic_fetch_add(&a->ok_total, 1);
+		atomic_fetch_add(&c->api->answers[endpoint].ok_total, 1);
 }
 
 static enum MHD_Result send_text(struct api_call *c, unsigned status, int code, char *text)
@@ -65,7 +67,7 @@ static enum MHD_Result send_text(struct api_call *c, unsigned status, int code, 
 	enum MHD_Result rc = MHD_queue_response(c->http, status, r);
 
 	MHD_destroy_response(r);
-	count(c->api, status);
+	count(c, status);
 	log_debug("http_request", "Request answered",
 		  log_str("endpoint", c->route ? c->route->segment : ""), log_u64("status", status),
 		  log_i64("code", code), log_u64("body_bytes", c->body_sz));

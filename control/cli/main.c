@@ -41,7 +41,10 @@ static const struct method {
 	 {"[after]", "[limit]"},
 	 "trackers"},
 	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", {0}, NULL},
-	{"getcounters", "Counters of the dataplane, a second or two old", {0}, NULL},
+	{"getcounters",
+	 "Counters of control, and of the dataplane as of a second or two ago",
+	 {0},
+	 NULL},
 	{"stop", "Stops vigild in good order", {0}, NULL},
 	{"help", "Lists the methods, or describes one", {"[method]"}, NULL},
 };

@@ -165,22 +165,6 @@ static struct rpc_done getpeers(struct rpc_call *call)
 	return rpc_result(json_pack("{s:o}", "peers", list));
 }
 
-static void put_counter(void *arg, const struct link_stat *s)
-{
-	char name[sizeof(s->name) + 1] = {0};
-
-	memcpy(name, s->name, sizeof(s->name));
-	json_object_set_new(arg, name, json_integer((json_int_t)s->value));
-}
-
-static struct rpc_done getcounters(struct rpc_call *call)
-{
-	json_t *all = json_object();
-
-	feed_each_stat(env_of(call)->feed, put_counter, all);
-	return rpc_result(json_pack("{s:o}", "dataplane", all));
-}
-
 static struct rpc_done stop(struct rpc_call *call)
 {
 	((struct rpc_ctx *)call->ctx)->stop_wanted = true;
@@ -222,7 +206,10 @@ const struct rpc_method rpc_methods[] = {
 	 rpc_gettrackers,
 	 {AFTER(RPC_APPT_KEY_SZ), LIMIT(RPC_ROWS_PAGE_MAX)}},
 	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", getpeers, {{0}}},
-	{"getcounters", "Counters of the dataplane, a second or two old", getcounters, {{0}}},
+	{"getcounters",
+	 "Counters of control, and of the dataplane as of a second or two ago",
+	 rpc_getcounters,
+	 {{0}}},
 	{"stop", "Stops vigild in good order", stop, {{0}}},
 	RPC_HELP_METHOD,
 };

@@ -15,6 +15,7 @@
 
 #include <uv.h>
 
+#include "api/api.h"
 #include "carrier/carrier.h"
 #include "feed/feed.h"
 #include "tower/tower.h"
@@ -32,6 +33,8 @@ struct rpc_env {
 	struct tower *tower;
 	struct feed *feed;
 	struct carrier *carrier;
+	struct api *api;
+	struct store *store;
 	const struct network *network;
 	struct user_id tower_id;
 	const struct rpc_address *addresses; /* where clients reach the tower */

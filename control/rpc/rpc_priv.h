@@ -41,6 +41,9 @@ struct rpc_done rpc_getappointments(struct rpc_call *call);
 struct rpc_done rpc_getallappointments(struct rpc_call *call);
 struct rpc_done rpc_gettrackers(struct rpc_call *call);
 
+/* counters.c */
+struct rpc_done rpc_getcounters(struct rpc_call *call);
+
 /* NULL only when memory is out.  rpc_json_ascii replaces what is not printable ASCII. */
 json_t *rpc_json_hex(const uint8_t *p, size_t sz);
 json_t *rpc_json_hash(const struct hash256 *h);

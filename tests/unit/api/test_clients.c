@@ -163,6 +163,10 @@ static void concurrent_clients_are_all_answered(void **state)
 	assert_int_equal(fake.done_cnt, LOAD_THREADS * LOAD_REQUESTS);
 	api_info_get(srv.api, &info);
 	assert_true(info.ok_total >= LOAD_THREADS * LOAD_REQUESTS);
+	assert_string_equal(info.by_endpoint[API_REGISTER].endpoint, "register");
+	assert_true(info.by_endpoint[API_REGISTER].ok_total >= fake.register_cnt);
+	assert_true(info.by_endpoint[API_ADD_APPOINTMENT].ok_total >= fake.add_cnt);
+	assert_string_equal(info.by_endpoint[API_ENDPOINT_CNT].endpoint, "other");
 }
 
 /* --- stopping ------------------------------------------------------------------------------------------------ */

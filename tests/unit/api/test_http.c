@@ -363,10 +363,17 @@ static void a_wrong_signature_never_reaches_the_tower(void **state)
 
 static void transport_rules_hold_in_their_order(void **state)
 {
+	struct api_info before, after;
+
 	(void)state;
 	fake_reset();
 	/* 405: the path, then the method; whatever else is wrong */
+	api_info_get(srv.api, &before);
 	refused("POST /nothing" H "Content-Length: 2\r\n\r\n{}", 405, 6);
+	api_info_get(srv.api, &after);
+	assert_int_equal(after.by_endpoint[API_ENDPOINT_CNT].refused_total,
+			 before.by_endpoint[API_ENDPOINT_CNT].refused_total + 1);
+	assert_int_equal(after.refused_total, before.refused_total + 1);
 	refused("GET /nothing" H "\r\n", 405, 6);
 	refused("GET /register" H "\r\n", 405, 6);
 	refused("PUT /register" H "Content-Type: x/y\r\nContent-Length: 2\r\n\r\n{}", 405, 6);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "fakes.h"
+#include "log/log.h"
 
 static struct tower tower;
 static struct rpc_ctx ctx;
@@ -213,6 +214,96 @@ static void every_method_without_parameters_answers(void **state)
 	assert_string_equal(json_string_value(json_object_get(
 				    json_array_get(json_object_get(r, "peers"), 0), "services")),
 			    "0000000000000409");
+	json_decref(r);
+}
+
+/* Only names of a-z, 0-9 and _; only numbers, objects of them, and store.ok. */
+static void expect_counter_names(const json_t *o)
+{
+	const char *name;
+	json_t *v;
+
+	json_object_foreach((json_t *)o, name, v)
+	{
+		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_"),
+				 strlen(name));
+		if (json_is_object(v))
+			expect_counter_names(v);
+		else
+			assert_true(json_is_integer(v) || strcmp(name, "ok") == 0);
+	}
+}
+
+static void getcounters_gives_every_module_s_counters_under_its_name(void **state)
+{
+	struct tower_info ti;
+	json_t *r, *control;
+	int breaches, blocks, dropped = -1, http, connections, requests, ok, refused, unavailable,
+			      cut, ping, other, healthy, batches, syncs, failures, recoveries,
+			      backlog, sessions, lost, protocol, adds, sent, unsent, pending,
+			      clients, hashed;
+
+	(void)state;
+	counters = (struct rpc_info){.client_cnt = 41};
+	r = call("getcounters", "[]");
+	control = json_object_get(r, "control");
+	assert_int_equal(json_object_size(r), 2);
+	assert_int_equal(json_object_size(control), 7);
+	expect_counter_names(r);
+	tower_info_get(&tower, &ti);
+	assert_int_equal(json_unpack(control, "{s:{s:i,s:i}, s:{s:i}, s:{s:i}, s:{s:i}}", "tower",
+				     "breaches_total", &breaches, "blocks_total", &blocks, "log",
+				     "dropped_total", &dropped, "carrier", "pending", &pending,
+				     "rpc", "clients", &clients),
+			 0);
+	assert_int_equal(breaches, ti.breaches_total);
+	assert_int_equal(blocks, ti.blocks_total);
+	assert_int_equal(dropped, log_dropped());
+	assert_int_equal(pending, 3);
+	assert_int_equal(clients, 41);
+	assert_int_equal(
+		json_unpack(control,
+			    "{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i, s:{s:{s:i}, s:{s:i}, s:{}, s:{}, "
+			    "s:{}, !} !}}",
+			    "http", "connections", &http, "connections_total", &connections,
+			    "requests_total", &requests, "ok_total", &ok, "refused_total", &refused,
+			    "unavailable_total", &unavailable, "cut_total", &cut, "endpoints",
+			    "ping", "refused_total", &ping, "other", "unavailable_total", &other,
+			    "register", "add_appointment", "get_appointment"),
+		0);
+	assert_int_equal(http, 4);
+	assert_int_equal(connections, 5);
+	assert_int_equal(requests, 6);
+	assert_int_equal(ok, 7);
+	assert_int_equal(refused, 8);
+	assert_int_equal(unavailable, 9);
+	assert_int_equal(cut, 10);
+	assert_int_equal(ping, 32);
+	assert_int_equal(other, 43);
+	assert_int_equal(json_unpack(control, "{s:{s:b,s:i,s:i,s:i,s:i !}}", "store", "ok",
+				     &healthy, "batches_total", &batches, "syncs_total", &syncs,
+				     "failures_total", &failures, "recoveries_total", &recoveries),
+			 0);
+	assert_false(healthy);
+	assert_int_equal(batches, 21);
+	assert_int_equal(syncs, 22);
+	assert_int_equal(failures, 23);
+	assert_int_equal(recoveries, 24);
+	assert_int_equal(json_unpack(control, "{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i !}}", "feed",
+				     "backlog", &backlog, "sessions_total", &sessions, "lost_total",
+				     &lost, "protocol_errors_total", &protocol, "add_errors_total",
+				     &adds, "broadcasts_total", &sent, "broadcasts_unsent_total",
+				     &unsent),
+			 0);
+	assert_int_equal(backlog, 31);
+	assert_int_equal(sessions, 32);
+	assert_int_equal(lost, 33);
+	assert_int_equal(protocol, 34);
+	assert_int_equal(adds, 35);
+	assert_int_equal(sent, 36);
+	assert_int_equal(unsent, 37);
+	assert_int_equal(json_unpack(r, "{s:{s:i}}", "dataplane", "tx_hashed_total", &hashed), 0);
+	assert_int_equal(hashed, 12);
 	json_decref(r);
 }
 
@@ -430,6 +521,8 @@ int main(void)
 		cmocka_unit_test_setup(the_id_comes_back_as_it_was, setup),
 		cmocka_unit_test_setup(gettowerinfo_has_the_keys_of_the_reference, setup),
 		cmocka_unit_test_setup(every_method_without_parameters_answers, setup),
+		cmocka_unit_test_setup(getcounters_gives_every_module_s_counters_under_its_name,
+				       setup),
 		cmocka_unit_test_setup(help_describes_every_method, setup),
 		cmocka_unit_test_setup(pages_give_every_row_once, setup),
 		cmocka_unit_test_setup(a_page_ends_before_it_grows_too_large, setup),

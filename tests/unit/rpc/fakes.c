@@ -158,6 +158,13 @@ void feed_info_get(const struct feed *f, struct feed_info *out)
 	*out = (struct feed_info){.state = FEED_ON,
 				  .has_chain = true,
 				  .chain = {.ready_peer_cnt = 1},
+				  .backlog_cnt = 31,
+				  .sessions_total = 32,
+				  .lost_total = 33,
+				  .protocol_errors_total = 34,
+				  .add_errors_total = 35,
+				  .broadcasts_total = 36,
+				  .broadcasts_unsent_total = 37,
 				  .hello = {.kernel = "0123456789abcdef"}, /* fills its field */
 				  .last_error = ""};
 }
@@ -203,6 +210,46 @@ const char *carrier_node_state_name(enum carrier_node_state s)
 bool carrier_reachable(const struct carrier *c)
 {
 	(void)c;
+	return false;
+}
+
+unsigned carrier_pending(const struct carrier *c)
+{
+	(void)c;
+	return 3;
+}
+
+void api_info_get(const struct api *a, struct api_info *out)
+{
+	static const char *const endpoints[] = {"register", "add_appointment", "get_appointment",
+						"ping", "other"};
+
+	(void)a;
+	*out = (struct api_info){.connections = 4,
+				 .connections_total = 5,
+				 .requests_total = 6,
+				 .ok_total = 7,
+				 .refused_total = 8,
+				 .unavailable_total = 9,
+				 .cut_total = 10};
+	for (unsigned i = 0; i <= API_ENDPOINT_CNT; i++)
+		out->by_endpoint[i] = (struct api_outcomes){
+			.endpoint = endpoints[i],
+			.ok_total = 10 * i + 1,
+			.refused_total = 10 * i + 2,
+			.unavailable_total = 10 * i + 3,
+		};
+}
+
+void store_stats_get(const struct store *s, struct store_stats *out)
+{
+	(void)s;
+	*out = (struct store_stats){.batches = 21, .syncs = 22, .failures = 23, .recoveries = 24};
+}
+
+bool store_ok(const struct store *s)
+{
+	(void)s;
 	return false;
 }
 
