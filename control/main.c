@@ -71,9 +71,11 @@ static void notify(const char *state)
 /* One sentence for the operator: in the log, and on the terminal when the log goes elsewhere. */
 static bool start_failed(const struct daemon *d, const char *why)
 {
+	char text[CONFIG_WHY_SZ];
+
 	log_error("start_failed", why);
 	if (d->cfg.log_file[0])
-		fprintf(stderr, "vigild: %s\n", why);
+		fprintf(stderr, "vigild: %s\n", log_printable(text, sizeof text, why));
 	return false;
 }
 
@@ -476,8 +478,8 @@ int main(int argc, char **argv)
 	int rc = log_open(d.cfg.log_file, d.cfg.log_level);
 
 	if (rc) {
-		fprintf(stderr, "vigild: cannot open the log file %s: %s\n", d.cfg.log_file,
-			strerror(-rc));
+		fprintf(stderr, "vigild: cannot open the log file %s: %s\n",
+			log_printable(why, sizeof why, d.cfg.log_file), strerror(-rc));
 		return 1;
 	}
 	if (d.cfg.password_on_command_line)

@@ -107,7 +107,7 @@ static bool resolve(struct config_load *ld)
 	return true;
 }
 
-enum config_verdict config_load(struct config *cfg, int argc, char *const *argv, char *why)
+static enum config_verdict load(struct config *cfg, int argc, char *const *argv, char *why)
 {
 	struct config_load ld = {.cfg = cfg, .why = why};
 	const char *file = NULL;
@@ -157,6 +157,16 @@ enum config_verdict config_load(struct config *cfg, int argc, char *const *argv,
 			return CONFIG_BAD;
 	}
 	return resolve(&ld) ? CONFIG_RUN : CONFIG_BAD;
+}
+
+/* Sentences quote the file and the command line, and end on a terminal: made harmless here, once for all of them. */
+enum config_verdict config_load(struct config *cfg, int argc, char *const *argv, char *why)
+{
+	char raw[CONFIG_WHY_SZ];
+	enum config_verdict v = load(cfg, argc, argv, raw);
+
+	log_printable(why, CONFIG_WHY_SZ, raw);
+	return v;
 }
 
 void config_print_help(FILE *f)
@@ -210,7 +220,10 @@ static int make_dir(const char *path, char *why)
 			return 0;
 		err = ENOTDIR;
 	}
-	snprintf(why, CONFIG_WHY_SZ, "cannot create the directory %.900s: %s", path, strerror(err));
+	char name[CONFIG_PATH_SZ];
+
+	snprintf(why, CONFIG_WHY_SZ, "cannot create the directory %.900s: %s",
+		 log_printable(name, sizeof name, path), strerror(err));
 	return -err;
 }
 

@@ -6,6 +6,7 @@
    Errors     The first problem ends the loading, with one sentence that names the file, the line and the key (or the
               option).  Unknown sections and keys, values that do not fit, keys given twice and lines that are too
               long are errors; nothing is ignored or guessed.
+              Whatever a sentence quotes, it is one line of printable ASCII (log_printable).
    Passwords  A file that holds rpc.password and can be read by every user is refused.
    Paths      `~/` at the start means $HOME.  Everything of one network lives in <data-dir>/<network>; sockets, store
               and key take their names there unless set.  Nothing is created here: see config_make_dirs.

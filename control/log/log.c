@@ -186,31 +186,63 @@ static bool is_bare(const char *s, size_t sz)
 	return sz > 0;
 }
 
-static void put_escaped(struct line *o, char c)
+/* Writes the printable form of a byte, without a NUL.  Returns its length. */
+static size_t printable(char out[4], char c)
 {
 	uint8_t b = (uint8_t)c;
 
+	out[0] = '\\';
 	switch (c) {
-	case '"':
-	case '\\':
-		put(o, (char[]){'\\', c}, 2);
-		break;
 	case '\n':
-		put(o, "\\n", 2);
-		break;
+		out[1] = 'n';
+		return 2;
 	case '\r':
-		put(o, "\\r", 2);
-		break;
+		out[1] = 'r';
+		return 2;
 	case '\t':
-		put(o, "\\t", 2);
-		break;
+		out[1] = 't';
+		return 2;
 	default:
-		if (b >= 0x20 && b < 0x7f)
-			put(o, &c, 1);
-		else
-			put(o, (char[]){'\\', 'x', hex_digit[b >> 4], hex_digit[b & 15]}, 4);
-		break;
+		if (b >= 0x20 && b < 0x7f) {
+			out[0] = c;
+			return 1;
+		}
+		out[1] = 'x';
+		out[2] = hex_digit[b >> 4];
+		out[3] = hex_digit[b & 15];
+		return 4;
 	}
+}
+
+static void put_escaped(struct line *o, char c)
+{
+	char b[4];
+
+	if (c == '"' || c == '\\')
+		put(o, (char[]){'\\', c}, 2);
+	else
+		put(o, b, printable(b, c));
+}
+
+char *log_printable(char *out, size_t out_sz, const char *text)
+{
+	size_t sz = 0, mark_at = 0;
+	char b[4];
+
+	for (; *text; text++) {
+		size_t n = printable(b, *text);
+
+		if (sz + n >= out_sz) {
+			memcpy(out + mark_at, "...", 4);
+			return out;
+		}
+		memcpy(out + sz, b, n);
+		sz += n;
+		if (sz + 4 <= out_sz)
+			mark_at = sz;
+	}
+	out[sz] = '\0';
+	return out;
 }
 
 static void put_value(struct line *o, const char *s, size_t sz, bool always_quoted)

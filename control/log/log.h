@@ -36,6 +36,11 @@ bool log_enabled(enum log_level l);
 /* Lines that could not be written since the start. */
 uint64_t log_dropped(void);
 
+/* Text for a terminal: control bytes and every byte above 0x7e are written as in a log line, quotes and backslashes are
+   left alone, so that a sentence that quotes something stays readable.  What does not fit out_sz (at least 4) is cut
+   and ends in "...".  Returns out.  Any thread. */
+char *log_printable(char *out, size_t out_sz, const char *text);
+
 /* --- values ------------------------------------------------------------------------------------------------- */
 
 enum log_kind {

@@ -431,6 +431,50 @@ static void the_shipped_sample_is_the_one_the_table_prints(void **state)
 	free(shipped);
 }
 
+static void said_printably(const char *want)
+{
+	for (const char *p = why; *p; p++)
+		if (*p < 0x20 || *p > 0x7e)
+			fail_msg("byte %02x in: %s", (unsigned char)*p, why);
+	if (!strstr(why, want))
+		fail_msg("no %s in: %s", want, why);
+}
+
+static void nothing_in_a_message_reaches_the_terminal_raw(void **state)
+{
+	static const char *const files[] = {
+		"[api]\n\033[31m\xc3\xa9=1\n",  "[api]\nport=\033[31m\xc3\xa9\n",
+		"[\033[31m\xc3\xa9]\nport=1\n", "\033[31m\xc3\xa9=1\n",
+		"[api]\n\033[31m\xc3\xa9\n",
+	};
+	char longest[4000];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		file_is(files[i]);
+		assert_int_equal(load_file(), CONFIG_BAD);
+		said_printably("\\x1b[31m\\xc3\\xa9");
+	}
+	assert_int_equal(LOAD("--\033[31m=1"), CONFIG_BAD);
+	said_printably("--\\x1b[31m");
+	assert_int_equal(LOAD("--api.port=\n\033[31m"), CONFIG_BAD);
+	said_printably("\"\\n\\x1b[31m\"");
+	assert_int_equal(LOAD("--config=/nonexistent/\033[31m"), CONFIG_BAD);
+	said_printably("/nonexistent/\\x1b[31m");
+	assert_int_equal(LOAD("--tower.data-dir=/d", "--link.socket=\033", "--control.socket=\033"),
+			 CONFIG_BAD);
+	said_printably("\\x1b");
+	/* Longer than the buffer once escaped. */
+	memset(longest, '\033', sizeof longest - 1);
+	longest[sizeof longest - 1] = '\0';
+	assert_int_equal(LOAD("--config", longest), CONFIG_BAD);
+	said_printably("\\x1b...");
+	memset(&cfg, 0, sizeof cfg);
+	strcpy(cfg.data_dir, "/dev/null/\033[31m");
+	assert_int_not_equal(config_make_dirs(&cfg, why), 0);
+	said_printably("/dev/null");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -449,6 +493,7 @@ int main(void)
 		cmocka_unit_test(a_socket_path_that_the_system_cannot_hold_is_refused),
 		cmocka_unit_test(the_default_directory_needs_a_home),
 		cmocka_unit_test(directories_are_made_private_and_failures_name_the_path),
+		cmocka_unit_test(nothing_in_a_message_reaches_the_terminal_raw),
 		cmocka_unit_test(the_shipped_sample_is_the_one_the_table_prints),
 		cmocka_unit_test(help_lists_every_key_and_the_sample_is_a_valid_file),
 	};

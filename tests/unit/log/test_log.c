@@ -208,6 +208,20 @@ static void lines_of_threads_never_mix(void **state)
 	assert_int_equal(log_dropped(), 0);
 }
 
+static void text_for_a_terminal_is_printable_ascii_and_is_cut_with_a_mark(void **state)
+{
+	char out[64];
+
+	(void)state;
+	assert_string_equal(log_printable(out, sizeof out, "a \"b\" \\ \033[2J\n\r\t\x7f\xc3\xa9"),
+			    "a \"b\" \\ \\x1b[2J\\n\\r\\t\\x7f\\xc3\\xa9");
+	assert_string_equal(log_printable(out, sizeof out, ""), "");
+	assert_string_equal(log_printable(out, 8, "1234567"), "1234567");
+	assert_string_equal(log_printable(out, 8, "12345678"), "1234...");
+	assert_string_equal(log_printable(out, 8, "12\033456"), "12...");
+	assert_string_equal(log_printable(out, 4, "\033"), "...");
+}
+
 int main(void)
 {
 	const struct CMUnitTest format[] = {
@@ -217,6 +231,7 @@ int main(void)
 		cmocka_unit_test(a_long_value_is_cut_and_marked),
 		cmocka_unit_test(a_line_that_is_too_long_is_cut_and_still_ends),
 		cmocka_unit_test(level_names_go_both_ways),
+		cmocka_unit_test(text_for_a_terminal_is_printable_ascii_and_is_cut_with_a_mark),
 	};
 	const struct CMUnitTest files[] = {
 		cmocka_unit_test(
