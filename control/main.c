@@ -299,6 +299,20 @@ static bool open_carrier(struct daemon *d)
 	return d->carrier ? true : start_failed(d, why);
 }
 
+/* Legitimate, but more often a forgotten chain.anchor.  A tower that knows a block goes on from there, whatever is
+   set. */
+static void warn_of_long_scan(const struct daemon *d)
+{
+	struct tower_info info;
+
+	tower_info_get(d->tower, &info);
+	if (d->cfg.chain_start == CONFIG_START_ANCHOR && !d->cfg.anchor.set && !info.has_tip)
+		log_warn("scan_from_genesis",
+			 "chain.start is anchor and chain.anchor is not set: every block from "
+			 "genesis on is scanned",
+			 log_str("network", d->network->name));
+}
+
 static bool open_feed(struct daemon *d)
 {
 	struct feed_config fc = {
@@ -308,6 +322,7 @@ static bool open_feed(struct daemon *d)
 	};
 	const char *why = "";
 
+	warn_of_long_scan(d);
 	if (d->cfg.anchor.set) {
 		fc.anchor_hash = d->cfg.anchor.hash;
 		fc.anchor_height = d->cfg.anchor.height;

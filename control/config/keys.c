@@ -264,7 +264,9 @@ const struct config_key config_keys[] = {
 	 "The Unix socket of vigil-dataplane; empty is link.sock in the network's directory."},
 
 	{"chain", "start", parse_chain_start, FIELD(chain_start), 0, 0, "tip", "tip|anchor",
-	 "Where a new tower begins: at the best tip, or with every block above the anchor."},
+	 "Where a new tower begins: at the best tip, or with every block above the anchor.  With "
+	 "no "
+	 "anchor set that is the whole chain from genesis, a long scan on main."},
 	{"chain", "anchor", parse_anchor, FIELD(anchor), 0, 0, "", "HASH:HEIGHT",
 	 "A block that is known to be good, headers are followed from there; empty is the genesis "
 	 "block."},
