@@ -327,7 +327,7 @@ int serve_parse(struct serve_options *o, int argc, char **argv, bool *done)
 		return 1;
 	o->paths = chain_paths;
 	add_fault_options();
-	optind = 0; /* EAL has used getopt before */
+	optind = 0; /* begin anew, whoever has used getopt before */
 	while ((c = getopt_long(argc, argv, "h", longopts, &which)) != -1) {
 		if (c == OPT_HELP || c == 'h') {
 			fputs(help_text, stdout);
@@ -351,11 +351,33 @@ int serve_parse(struct serve_options *o, int argc, char **argv, bool *done)
 	return 0;
 }
 
+/* Own options are judged before the EAL touches any device, and before its lines hide what is wrong with them. */
+static int parse_after_dashes(struct serve_options *o, int argc, char **argv, bool *done)
+{
+	static char name[] = "vigil-replay serve"; /* as getopt's messages begin */
+
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			char *dashes = argv[i];
+			int rc;
+
+			argv[i] = name;
+			rc = serve_parse(o, argc - i, argv + i, done);
+			argv[i] = dashes;
+			return rc;
+		}
+	}
+	*done = true;
+	fprintf(stderr, "vigil-replay serve: own options go behind \"--\", and there are none; see "
+			"--help\n");
+	return 2;
+}
+
 int serve_main(int argc, char **argv)
 {
 	static struct serve_options o;
 	bool done = false;
-	int used, rc;
+	int rc;
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
@@ -363,17 +385,20 @@ int serve_main(int argc, char **argv)
 			return 0;
 		}
 	}
+	rc = parse_after_dashes(&o, argc, argv, &done);
+	if (done) {
+		free(chain_paths);
+		return rc;
+	}
 	serve_catch_signals();
-	used = rte_eal_init(argc, argv);
-	if (used < 0) {
+	if (rte_eal_init(argc, argv) < 0) {
+		free(chain_paths);
 		fprintf(stderr,
 			"vigil-replay serve: DPDK does not start with these options (see above); "
 			"own options go behind --\n");
 		return 1;
 	}
-	rc = serve_parse(&o, argc - used, argv + used, &done);
-	if (!done)
-		rc = serve_run(&o);
+	rc = serve_run(&o);
 	free(chain_paths);
 	/* No rte_eal_cleanup: it unmaps the heap while EAL's interrupt thread may be at work in it, on a memif whose
 	   other end has just gone.  The end of the process gives everything back. */
