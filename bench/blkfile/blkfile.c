@@ -119,11 +119,6 @@ const struct network *blkfile_network(const struct blkfile *f)
 	return f->net;
 }
 
-bool blkfile_is_xored(const struct blkfile *f)
-{
-	return f->xored;
-}
-
 uint64_t blkfile_garbage_sz(const struct blkfile *f)
 {
 	return f->garbage_sz;

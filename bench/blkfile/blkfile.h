@@ -44,8 +44,6 @@ void blkfile_rewind(struct blkfile *f);
 enum blkfile_kind blkfile_kind(const struct blkfile *f);
 /* By the magic of the records; NULL for a raw file, which does not say. */
 const struct network *blkfile_network(const struct blkfile *f);
-/* Read through the key of xor.dat. */
-bool blkfile_is_xored(const struct blkfile *f);
 /* Bytes passed so far that belong to no record and no zero tail; complete after blkfile_next said false. */
 uint64_t blkfile_garbage_sz(const struct blkfile *f);
 

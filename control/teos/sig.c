@@ -49,11 +49,6 @@ struct hash256 sig_digest(const void *msg, size_t sz)
 	return sha256(once.b, HASH_SZ);
 }
 
-bool sig_seckey_valid(const uint8_t key[32])
-{
-	return secp256k1_ec_seckey_verify(ctx(), key);
-}
-
 static void serialize(struct user_id *out, const secp256k1_pubkey *pub)
 {
 	size_t sz = USER_ID_SZ;

@@ -14,9 +14,7 @@
 
 struct hash256 sig_digest(const void *msg, size_t sz);
 
-/* A usable secret key: not zero and below the group order. */
-bool sig_seckey_valid(const uint8_t key[32]);
-/* The public key.  False if the secret key is not usable. */
+/* The public key.  False if the secret key is not usable: zero, or not below the group order. */
 bool sig_pubkey(struct user_id *out, const uint8_t key[32]);
 /* The 33 bytes decode to a point of the curve. */
 bool sig_user_id_valid(const struct user_id *id);
