@@ -140,6 +140,10 @@ def test_transport_errors_are_json_too(control):
     ):
         assert answer[0] == expected, answer
         assert json.loads(answer[1])["error_code"] > 0
+    counted = control.rpc("getcounters")["control"]["http"]
+    assert counted["refused_total"] == counted["requests_total"] == 6
+    refused = {name: outcomes["refused_total"] for name, outcomes in counted["endpoints"].items()}
+    assert refused == {"register": 4, "add_appointment": 1, "get_appointment": 0, "ping": 0, "other": 1}
 
 
 @pytest.mark.parametrize(
@@ -352,6 +356,28 @@ def test_a_wrong_setting_names_file_line_and_key(programs, folder, text, line, w
     assert f"{path}:{line}:" in done.stderr, done.stderr
     for word in words:
         assert word in done.stderr
+
+
+def test_nothing_of_a_file_reaches_the_terminal_raw(programs, folder):
+    path = folder / "vigild.conf"
+    path.write_bytes(b"[api]\n\x1b]0;owned\x07\xc3\xa9=1\n")
+    done = vigild("--config", str(path), env={"HOME": str(folder)})
+    assert done.returncode != 0 and "\\x1b]0;owned\\x07\\xc3\\xa9" in done.stderr
+    assert done.stderr.rstrip("\n").isprintable() and done.stderr.isascii()
+
+
+@pytest.mark.parametrize("start, warned", [("anchor", True), ("tip", False)])
+def test_a_scan_from_genesis_is_announced(programs, folder, start, warned):
+    tower = Tower(folder, Memif(folder))
+    chain = tower.settings.setdefault("chain", {})
+    chain.pop("anchor", None)
+    chain["start"] = start
+    tower.start_control()
+    try:
+        assert ("event=scan_from_genesis" in tower.control.output()) == warned
+        tower.stop()
+    finally:
+        tower.kill()
 
 
 def test_help_lists_every_key(programs):
