@@ -238,6 +238,7 @@ static bool open_state(struct daemon *d)
 		.subscription_duration = d->cfg.subscription_duration,
 		.expiry_delta = d->cfg.expiry_delta,
 		.rebroadcast_blocks = d->cfg.rebroadcast_blocks,
+		.settles = true,
 	};
 	const char *why = "";
 

@@ -14,7 +14,7 @@ void chain_put_tip(struct change *c, uint32_t height, const struct hash256 *hash
 
 	c->sets_tip = true;
 	c->tip = (struct tip_row){height, scanned, *hash};
-	if (c->t->settles && c->t->unsettled_height < scanned)
+	if (c->t->cfg.settles && c->t->unsettled_height < scanned)
 		c->tip.resume_height = c->t->unsettled_height;
 	tip_row_encode(v, &c->tip);
 	store_put(c->b, STORE_META, tip_key, (struct slice){v, sizeof(v)});
@@ -30,17 +30,6 @@ int chain_load(struct tower *t)
 	if (rc == 0 && !tip_row_decode(v, &t->tip))
 		return -EPROTO;
 	return rc == -ENOENT ? 0 : rc;
-}
-
-bool chain_has(struct tower *t, uint32_t height, const struct hash256 *hash)
-{
-	struct header_row r;
-
-	if (!t->has_tip || height > t->tip.height)
-		return false;
-	if (height == t->tip.height)
-		return hash256_eq(hash, &t->tip.hash);
-	return header_get(t, height, &r) == 0 && hash256_eq(hash, &r.hash);
 }
 
 /* a - b, or 0 if that would be negative (a chain whose work counts from a root above genesis). */
@@ -71,6 +60,36 @@ static struct u256 work_below(const struct network *n, const struct u256 *work,
 		return *work;
 	own = pow_work(&target);
 	return u256_sub_floor(work, &own);
+}
+
+/* Hash and work of a block below the tip.  The block that a chain is rooted at has no row: the first one on top of it
+   tells what it was. */
+static bool block_at(struct tower *t, uint32_t height, struct header_row *r)
+{
+	struct header_fields f;
+	struct u256 work;
+
+	if (header_get(t, height, r) == 0)
+		return true;
+	if (height == UINT32_MAX || header_get(t, height + 1, r) < 0)
+		return false;
+	header_decode(&f, r->header);
+	work = u256_from_le(r->work);
+	work = work_below(t->cfg.network, &work, r->header);
+	u256_to_le(r->work, &work);
+	r->hash = f.prev;
+	return true;
+}
+
+bool chain_has(struct tower *t, uint32_t height, const struct hash256 *hash)
+{
+	struct header_row r;
+
+	if (!t->has_tip || height > t->tip.height)
+		return false;
+	if (height == t->tip.height)
+		return hash256_eq(hash, &t->tip.hash);
+	return block_at(t, height, &r) && hash256_eq(hash, &r.hash);
 }
 
 int chain_start(struct tower *t, const struct link_chain_start *rec, const uint8_t *headers)
@@ -133,19 +152,30 @@ static bool collect(void *arg, struct slice key, struct slice value)
 	return true;
 }
 
-static uint32_t resume_height(const struct tower *t)
+/* The block to go on from, as a root without headers. */
+static void resume_block(struct tower *t, struct tower_resume *out)
 {
 	uint32_t h = t->tip.resume_height;
+	struct header_row r;
 
-	if (h >= t->tip.height)
-		return t->tip.height;
-	return t->tip.height - h > RESCAN_MAX ? t->tip.height - RESCAN_MAX : h;
+	if (h < t->tip.height && t->tip.height - h > RESCAN_MAX)
+		h = t->tip.height - RESCAN_MAX;
+	for (; h < t->tip.height; h++)
+		if (block_at(t, h, &r)) {
+			out->root_hash = r.hash;
+			out->root_height = h;
+			memcpy(out->root_work, r.work, sizeof(out->root_work));
+			return;
+		}
+	out->root_hash = t->tip.hash;
+	out->root_height = t->tip.height;
+	if (header_get(t, t->tip.height, &r) == 0)
+		memcpy(out->root_work, r.work, sizeof(out->root_work));
 }
 
 void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *headers, uint32_t max)
 {
 	struct collecting x = {.out = headers, .max = max};
-	struct header_row last;
 	struct header_fields f;
 	struct u256 work;
 	struct key from;
@@ -154,12 +184,8 @@ void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *head
 	if (!t->has_tip)
 		return;
 	out->resume = true;
-	out->root_hash = t->tip.hash;
-	out->root_height = t->tip.height;
-	x.next = resume_height(t);
-	if (header_get(t, x.next, &last) < 0)
-		x.next = t->tip.height;
-	x.top = x.next;
+	resume_block(t, out);
+	x.top = x.next = out->root_height;
 	from = key_height(x.top);
 	if (max == 0 ||
 	    store_scan(t->st, STORE_HEADERS, (struct slice){NULL, 0}, key_slice(&from), true, true,
@@ -178,7 +204,6 @@ void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *head
 
 void tower_watch_settled(struct tower *t)
 {
-	t->settles = true;
 	/* Reported is not applied while the store cannot write. */
 	if (t->ev_first == NULL)
 		t->unsettled_height = HEIGHT_NONE;

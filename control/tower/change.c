@@ -220,6 +220,9 @@ static void follow(struct change *c)
 	if (c->sets_tip) {
 		t->has_tip = true;
 		t->tip = c->tip;
+		/* The answer to an add may now be in the other branch. */
+		if (t->unsettled_height != HEIGHT_NONE && t->unsettled_height > t->tip.height)
+			t->unsettled_height = t->tip.height;
 	}
 	t->levels.users += c->d.users;
 	t->levels.appointments += c->d.appointments;

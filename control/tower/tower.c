@@ -291,11 +291,10 @@ void tower_free(struct tower *t)
 
 /* --- life --------------------------------------------------------------------------------------------------------- */
 
-/* The store was opened again: what it holds now is durable, and may be less than we thought. */
+/* The store was opened again: what it holds now is durable, and may be less than we thought.  That the tip is still the
+   same says nothing of the rest, and the dataplane was told things that may not be in it. */
 static void reload(struct tower *t)
 {
-	struct tip_row before = t->tip;
-	bool had_tip = t->has_tip;
 	int rc = load(t);
 
 	if (rc < 0) {
@@ -303,13 +302,9 @@ static void reload(struct tower *t)
 		return;
 	}
 	t->store_epoch = store_epoch(t->st);
-	if (had_tip == t->has_tip && before.height == t->tip.height &&
-	    hash256_eq(&before.hash, &t->tip.hash)) {
-		if (t->has_tip)
-			t->ops.block_ack(t->arg, t->tip.height, &t->tip.hash);
-		return;
-	}
-	log_warn("store_behind", "The store has lost its last blocks: the session starts over",
+	if (t->unsettled_height != HEIGHT_NONE && t->unsettled_height > t->tip.height)
+		t->unsettled_height = t->tip.height;
+	log_warn("store_reopened", "The store was opened again: the session starts over",
 		 log_u64("tip", t->tip.height));
 	tower_session_lost(t);
 	if (t->ops.session_reset != NULL)

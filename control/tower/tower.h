@@ -44,6 +44,7 @@ struct tower_config {
 	uint32_t expiry_delta;          /* 6 blocks */
 	uint32_t
 		rebroadcast_blocks; /* 6: an unconfirmed penalty is sent again at least this often */
+	bool settles; /* tower_watch_settled will be called: until then a restart begins below */
 };
 
 /* What the tower asks of the outside; called on the state thread, must not call back into the tower. */
@@ -56,7 +57,7 @@ struct tower_ops {
 	/* Everything up to this block is durable. */
 	void (*block_ack)(void *arg, uint32_t height, const struct hash256 *hash);
 	/* What the session reported does not fit to the chain in the store (a block that does not link to the last one),
-	   or the store was found to be behind what was in memory: end the session and begin another at
+	   or the store failed, was opened again and may hold less than was in memory: end the session and begin another at
 	   tower_resume_point.  May be NULL. */
 	void (*session_reset)(void *arg);
 };
@@ -261,7 +262,8 @@ void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
 void tower_way_open(struct tower *t);
 
 /* Every watch_add made so far has been answered.  Until it is called after an add, a restart begins again at the block that
-   was the tip when the add was made, so that a crash cannot swallow the answer (I2). */
+   was the tip when the add was made (or below, after a reorg), so that a crash cannot swallow the answer (I2).
+   With tower_config.settles only. */
 void tower_watch_settled(struct tower *t);
 
 /* Once a second or so: retries with back-off what has not been sent or was refused, retries failed writes. */

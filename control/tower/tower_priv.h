@@ -44,9 +44,9 @@ struct tower {
 	uint64_t store_epoch, now_ns;
 
 	bool has_tip;
-	struct tip_row tip;        /* the last block written; resume_height as it is on disk */
-	uint32_t unsettled_height; /* tip at the first add not yet settled, or HEIGHT_NONE */
-	bool settles;              /* the feed calls tower_watch_settled */
+	struct tip_row tip; /* the last block written; resume_height as it is on disk */
+	uint32_t
+		unsettled_height; /* at most the tip at the first add not yet settled; HEIGHT_NONE: all are */
 
 	struct levels levels;
 	struct tower_info totals; /* only the _total fields */

@@ -73,7 +73,10 @@ static void on_ack(void *arg, uint32_t height, const struct hash256 *hash)
 
 static void on_reset(void *arg)
 {
-	((struct sim *)arg)->reset_cnt++;
+	struct sim *s = arg;
+
+	s->reset_cnt++;
+	s->lost = true;
 }
 
 unsigned sim_sent(const struct sim *s, const struct hash256 *txid)
@@ -103,7 +106,7 @@ static void open_tower(struct sim *s)
 void sim_open(struct sim *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->cfg = (struct tower_config){network_get(NET_REGTEST), 10000, 4320, 6, 6};
+	s->cfg = (struct tower_config){network_get(NET_REGTEST), 10000, 4320, 6, 6, false};
 	snprintf(s->dir, sizeof(s->dir), "/tmp/vigil-tower-XXXXXX");
 	assert_non_null(mkdtemp(s->dir));
 	snprintf(s->db, sizeof(s->db), "%s/db", s->dir);
@@ -148,6 +151,27 @@ int sim_teardown(void **state)
 	return 0;
 }
 
+static void send_hit(struct sim *s, const struct sim_block *b, uint32_t height, uint32_t i,
+		     const struct locator *l, enum locator_scheme scheme, bool recent);
+
+/* The blocks below the resume point, as far as they are kept. */
+static void fill_recent(struct sim *s, uint32_t top)
+{
+	uint32_t h = top > s->start + SIM_RECENT ? top - SIM_RECENT : s->start;
+
+	while (++h <= top && h <= sim_tip(s)) {
+		const struct sim_block *b = &s->chain[h - s->start - 1];
+
+		for (uint32_t i = 0; i < b->tx_cnt; i++)
+			for (int scheme = 0; scheme < 2; scheme++) {
+				struct locator l = locator_of_txid(&b->tx[i]->txid, scheme);
+
+				if (sim_watches(s, &l))
+					send_hit(s, b, h, i, &l, scheme, true);
+			}
+	}
+}
+
 static void load_one(void *arg, const struct locator *l)
 {
 	struct sim *s = arg;
@@ -162,14 +186,26 @@ void sim_session(struct sim *s)
 	struct tower_watch_cursor cur = TOWER_WATCH_CURSOR_INIT;
 	uint8_t headers[64 * HEADER_SZ];
 	struct tower_resume r;
+	uint32_t at;
 
+	s->lost = false;
 	s->watched_cnt = s->asked_cnt = 0;
 	while (tower_each_watched(s->t, &cur, 7, load_one, s))
 		;
 	tower_resume_point(s->t, &r, headers, 64);
 	if (!r.resume)
 		return;
-	for (uint32_t h = r.root_height + r.header_cnt + 1; h <= sim_tip(s); h++)
+	at = s->acked_height = r.root_height + r.header_cnt;
+	for (; r.header_cnt > 0 && at > s->start; at--) {
+		struct link_block_disconnected rec = {.height = at};
+
+		rec.hash = header_hash(headers + (size_t)--r.header_cnt * HEADER_SZ);
+		if (at <= sim_tip(s) && hash256_eq(&s->chain[at - s->start - 1].hash, &rec.hash))
+			break;
+		tower_block_disconnected(s->t, &rec);
+	}
+	fill_recent(s, at);
+	for (uint32_t h = at + 1; h <= sim_tip(s); h++)
 		sim_report(s, h);
 }
 
@@ -232,7 +268,8 @@ static void send_hit(struct sim *s, const struct sim_block *b, uint32_t height, 
 		.raw_sz = recent ? 0 : b->tx[i]->sz,
 	};
 
-	tower_hit(s->t, &rec, recent ? NULL : b->tx[i]->raw);
+	if (!s->lost)
+		tower_hit(s->t, &rec, recent ? NULL : b->tx[i]->raw);
 }
 
 void sim_report(struct sim *s, uint32_t height)
@@ -240,6 +277,8 @@ void sim_report(struct sim *s, uint32_t height)
 	const struct sim_block *b = &s->chain[height - s->start - 1];
 	struct link_block_connected rec = {.hash = b->hash, .height = height, .tx_cnt = b->tx_cnt};
 
+	if (s->lost)
+		return;
 	for (uint32_t i = 0; i < b->tx_cnt; i++)
 		for (int scheme = 0; scheme < 2; scheme++) {
 			struct locator l = locator_of_txid(&b->tx[i]->txid, scheme);
@@ -250,7 +289,8 @@ void sim_report(struct sim *s, uint32_t height)
 			}
 		}
 	memcpy(rec.header, b->header, HEADER_SZ);
-	tower_block_connected(s->t, &rec);
+	if (!s->lost)
+		tower_block_connected(s->t, &rec);
 }
 
 static void mine(struct sim *s, const struct tx *const *tx, uint32_t cnt)
@@ -314,7 +354,8 @@ void sim_disconnect(struct sim *s, uint32_t cnt)
 
 		rec.hash = s->chain[s->chain_cnt - 1].hash;
 		s->chain_cnt--;
-		tower_block_disconnected(s->t, &rec);
+		if (!s->lost)
+			tower_block_disconnected(s->t, &rec);
 	}
 	sim_settle(s);
 }
@@ -338,7 +379,7 @@ static void answer_watch(struct sim *s, const struct locator *l)
 
 void sim_settle(struct sim *s)
 {
-	while (s->asked_cnt > 0) {
+	while (s->asked_cnt > 0 && !s->lost) {
 		struct locator l = s->asked[0];
 
 		memmove(s->asked, s->asked + 1, --s->asked_cnt * sizeof(l));
@@ -352,6 +393,8 @@ void sim_tick(struct sim *s, uint64_t advance_ns)
 	s->clock_ns += advance_ns;
 	store_poll(s->st);
 	tower_tick(s->t, s->clock_ns);
+	if (s->lost)
+		sim_session(s);
 }
 
 /* --- transactions ------------------------------------------------------------------------------------------------ */

@@ -57,6 +57,7 @@ struct sim {
 		uint32_t at; /* tip of the dataplane */
 	} sent[4096];
 	unsigned sent_cnt, ack_cnt, reset_cnt;
+	bool lost; /* the tower asked for another session: nothing of this one is taken (sim_tick begins it) */
 	uint32_t acked_height;
 	struct hash256 acked_hash;
 };

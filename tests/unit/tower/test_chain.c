@@ -3,6 +3,23 @@
 
 #include "tower/rows.h"
 
+/* The dataplane's answers count from here on: a restart begins below what was not answered. */
+static void settles(struct sim *s)
+{
+	s->cfg.settles = true;
+	sim_restart(s);
+}
+
+static uint32_t resumes_at(struct sim *s)
+{
+	uint8_t headers[64 * HEADER_SZ];
+	struct tower_resume r;
+
+	tower_resume_point(s->t, &r, headers, 64);
+	assert_true(r.resume);
+	return r.root_height + r.header_cnt;
+}
+
 static void a_repeated_block_changes_nothing_and_is_acknowledged_again(void **state)
 {
 	struct sim *s = *state;
@@ -47,6 +64,7 @@ static void a_repeated_block_brings_back_a_hit_that_a_crash_swallowed(void **sta
 	/* The same without the late hit: accepted, and the dataplane's answer never came. */
 	sim_close(s);
 	sim_open(s);
+	settles(s);
 	sim_register(s, 1, NULL);
 	sim_mine(s, &d, NULL);
 	tower_watch_settled(s->t);
@@ -72,6 +90,7 @@ static void a_restart_begins_where_an_add_was_not_answered_yet(void **state)
 	uint8_t headers[64 * HEADER_SZ];
 	struct tower_resume r;
 
+	settles(s);
 	sim_register(s, 1, NULL);
 	sim_mine_empty(s, 5);
 	tower_watch_settled(s->t);
@@ -85,6 +104,49 @@ static void a_restart_begins_where_an_add_was_not_answered_yet(void **state)
 	assert_int_equal(r.root_height + r.header_cnt, SIM_START + 16);
 }
 
+static void the_first_add_of_a_process_holds_the_restart_back(void **state)
+{
+	struct sim *s = *state;
+	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
+	struct tower_found f;
+
+	settles(s);
+	sim_register(s, 1, NULL);
+	sim_mine(s, &d, NULL);
+	s->chain[0].tx_cnt = 0; /* accepted, and nothing was ever answered */
+	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
+	s->chain[0].tx_cnt = 1;
+	sim_mine_empty(s, SIM_RECENT + 20);
+	assert_int_equal(resumes_at(s), SIM_START + 1);
+	sim_restart(s);
+	assert_int_equal(sim_find(s, 1, &d, &f), TOWER_OK);
+	assert_true(f.is_tracker);
+	sim_check(s);
+}
+
+static void a_reorg_below_an_unanswered_add_repeats_the_new_branch(void **state)
+{
+	struct sim *s = *state;
+	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
+	struct tower_found f;
+
+	settles(s);
+	sim_register(s, 1, NULL);
+	sim_mine_empty(s, 10);
+	tower_watch_settled(s->t);
+	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
+	s->watched_cnt = 0; /* it never got there */
+	sim_disconnect(s, 5);
+	assert_int_equal(resumes_at(s), SIM_START + 5);
+	sim_mine(s, &d, NULL);
+	sim_mine_empty(s, 20);
+	assert_int_equal(resumes_at(s), SIM_START + 5);
+	sim_restart(s);
+	assert_int_equal(sim_find(s, 1, &d, &f), TOWER_OK);
+	assert_true(f.is_tracker);
+	sim_check(s);
+}
+
 static void a_crash_while_blocks_are_repeated_goes_on_where_it_was(void **state)
 {
 	struct sim *s = *state;
@@ -93,6 +155,7 @@ static void a_crash_while_blocks_are_repeated_goes_on_where_it_was(void **state)
 	struct tower_resume r;
 	struct tower_found f;
 
+	settles(s);
 	sim_register(s, 1, NULL);
 	tower_watch_settled(s->t);
 	/* Accepted; its breach comes in the fourth block and the answer is lost. */
@@ -122,6 +185,7 @@ static void a_disconnected_block_does_not_hide_that_blocks_must_be_repeated(void
 	uint8_t headers[64 * HEADER_SZ];
 	struct tower_resume r;
 
+	settles(s);
 	sim_register(s, 1, NULL);
 	tower_watch_settled(s->t);
 	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
@@ -449,6 +513,69 @@ static void the_work_of_headers_below_the_start_is_counted_down(void **state)
 	assert_memory_equal(out, h + HEADER_SZ, 2 * HEADER_SZ);
 }
 
+static struct link_chain_start root_only(struct sim *s, uint32_t height)
+{
+	struct link_chain_start rec = {.height = height, .hash = {{8}}};
+
+	s->start = height;
+	s->start_hash = rec.hash;
+	return rec;
+}
+
+/* A chain that is rooted at a block of which only the hash is known. */
+static void a_restart_can_begin_at_the_root_itself(void **state)
+{
+	struct sim *s = *state;
+	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
+	struct link_chain_start rec = root_only(s, 300);
+	uint8_t headers[64 * HEADER_SZ];
+	struct tower_resume r;
+	struct tower_found f;
+
+	settles(s);
+	tower_chain_start(s->t, &rec, NULL);
+	sim_register(s, 1, NULL);
+	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
+	s->watched_cnt = 0;
+	sim_mine(s, &d, NULL);
+	sim_mine_empty(s, 20);
+	tower_resume_point(s->t, &r, headers, 64);
+	assert_true(r.resume);
+	assert_int_equal(r.header_cnt, 0);
+	assert_int_equal(r.root_height, 300);
+	assert_true(hash256_eq(&r.root_hash, &rec.hash));
+	sim_restart(s);
+	assert_int_equal(s->reset_cnt, 0);
+	assert_int_equal(sim_find(s, 1, &d, &f), TOWER_OK);
+	assert_true(f.is_tracker);
+	/* Another branch from the root. */
+	s->chain_cnt = 0;
+	sim_mine_empty(s, 22);
+	assert_int_equal(s->reset_cnt, 0);
+	sim_check(s);
+}
+
+static void a_restart_above_the_root_is_given_the_headers_from_the_root(void **state)
+{
+	struct sim *s = *state;
+	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
+	struct link_chain_start rec = root_only(s, 300);
+	uint8_t headers[64 * HEADER_SZ];
+	struct tower_resume r;
+
+	settles(s);
+	tower_chain_start(s->t, &rec, NULL);
+	sim_mine_empty(s, 3);
+	sim_register(s, 1, NULL);
+	sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL);
+	sim_mine_empty(s, 20);
+	tower_resume_point(s->t, &r, headers, 64);
+	assert_int_equal(r.header_cnt, 3);
+	assert_int_equal(r.root_height, 300);
+	assert_true(hash256_eq(&r.root_hash, &rec.hash));
+	assert_memory_equal(headers + 2 * HEADER_SZ, s->chain[2].header, HEADER_SZ);
+}
+
 /* --- subscriptions that end --------------------------------------------------------------------------------------- */
 
 static enum tower_status user_status(struct sim *s, unsigned user, bool *expired)
@@ -593,6 +720,10 @@ int main(void)
 		T(a_repeated_block_changes_nothing_and_is_acknowledged_again),
 		T(a_repeated_block_brings_back_a_hit_that_a_crash_swallowed),
 		T(a_restart_begins_where_an_add_was_not_answered_yet),
+		T(the_first_add_of_a_process_holds_the_restart_back),
+		T(a_reorg_below_an_unanswered_add_repeats_the_new_branch),
+		T(a_restart_can_begin_at_the_root_itself),
+		T(a_restart_above_the_root_is_given_the_headers_from_the_root),
 		T(a_crash_while_blocks_are_repeated_goes_on_where_it_was),
 		T(a_disconnected_block_does_not_hide_that_blocks_must_be_repeated),
 		T(a_reorg_of_one_block_is_undone_exactly),
