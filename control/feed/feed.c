@@ -331,6 +331,7 @@ void feed_block_ack(struct feed *f, uint32_t height, const struct hash256 *hash)
 	if (f->state != FEED_ON)
 		return; /* of an earlier session: this one begins at or behind it */
 	f->acked_height = height;
+	session_refused_check(f);
 	feed_change(f, &(struct backlog_entry){.op = BACKLOG_ACK, .height = height, .hash = *hash});
 }
 

@@ -16,6 +16,7 @@
 #define FEED_WRITER_LOW  (256u << 10)
 #define FEED_BATCH_MAX   2048u /* locators in a WATCH_LOAD */
 #define FEED_RETRY_MAX   4096u
+#define FEED_RETRY_TIMES 5u /* ticks in which refused adds are sent again before the session ends */
 #define FEED_HEADERS_MAX 4032u /* two retarget periods */
 
 struct feed_conn {
@@ -60,7 +61,10 @@ struct feed {
 	struct pending pending;
 	struct locator retry[FEED_RETRY_MAX]; /* refused adds, sent again by the next tick */
 	uint32_t retry_cnt;
-	bool way_open;
+	bool refused;         /* an add was, since none was open */
+	uint32_t retry_times; /* ticks that sent adds again, since then */
+	uint32_t settled_ack; /* acked_height at that time */
+	bool way_open, peer_came;
 	uint64_t begun_ms, read_ms, write_ms; /* start of the session, last progress each way */
 	uint64_t stats_ms;                    /* when STATS_GET was last sent */
 	/* What it told. */
@@ -83,6 +87,8 @@ void session_queue(struct feed *f, const struct backlog_entry *e);
 bool session_wants_write(const struct feed *f);
 /* Takes a locator out of the refused adds. */
 void session_forget_retry(struct feed *f, const struct locator *l);
+/* Ends a session in which sending a refused add again would not do.  After every change of acked_height. */
+void session_refused_check(struct feed *f);
 void session_tick(struct feed *f, uint64_t now_ms);
 /* Forgets everything of the session but its counters. */
 void session_clear(struct feed *f);

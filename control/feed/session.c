@@ -71,8 +71,23 @@ static bool session_open(const struct feed *f)
 	return f->state == FEED_SYNC || f->state == FEED_ON;
 }
 
+/* Adds that have no good answer yet. */
+static bool adds_open(const struct feed *f)
+{
+	return f->pending.waiting > 0 || f->backlog.cnt > 0 || f->retry_cnt > 0;
+}
+
+static void refusals_forget(struct feed *f)
+{
+	f->refused = false;
+	f->retry_times = 0;
+	f->settled_ack = f->acked_height;
+}
+
 void session_queue(struct feed *f, const struct backlog_entry *e)
 {
+	if (e->op == BACKLOG_ADD && !adds_open(f))
+		refusals_forget(f);
 	if (session_open(f) && f->backlog.cnt == 0 && entry_send(f, e))
 		return;
 	if (!backlog_push(&f->backlog, e))
@@ -219,7 +234,7 @@ static const char *on_chain_start(struct feed *f, const struct link_chain_start 
 	if (why != NULL)
 		return why;
 	f->state = FEED_ON;
-	f->acked_height = r->height;
+	f->acked_height = f->settled_ack = r->height;
 	f->delay_ms = 0;
 	f->error_said = false;
 	log_info("feed_chain", "Dataplane reports blocks from here on",
@@ -231,8 +246,19 @@ static const char *on_chain_start(struct feed *f, const struct link_chain_start 
 /* Everything the tower asked to be watched is, and what it brought up has been reported. */
 static void note_settled(struct feed *f)
 {
-	if (f->pending.waiting == 0 && f->backlog.cnt == 0 && f->retry_cnt == 0)
-		tower_watch_settled(f->tower);
+	if (adds_open(f))
+		return;
+	refusals_forget(f);
+	tower_watch_settled(f->tower);
+}
+
+/* A refused add finds what it would have found the first time only while no block has been acknowledged since, for an
+   acknowledgement lets the dataplane forget a recent block.  Otherwise the next session repeats the blocks: nothing was
+   settled, so the tower's resume point has stayed at the add. */
+void session_refused_check(struct feed *f)
+{
+	if (f->refused && (f->acked_height != f->settled_ack || f->retry_times > FEED_RETRY_TIMES))
+		session_fail(f, "the dataplane cannot hold the locators", false);
 }
 
 static const char *on_watch_added(struct feed *f, const struct link_watch_added *r)
@@ -250,10 +276,12 @@ static const char *on_watch_added(struct feed *f, const struct link_watch_added 
 			  "The dataplane could not watch a locator; trying again",
 			  log_hex("locator", l.b, LOCATOR_SZ), log_i64("error", r->error),
 			  log_u64("so_far", f->info.add_errors_total));
+	f->refused = true;
 	if (f->retry_cnt == FEED_RETRY_MAX)
 		session_fail(f, "the dataplane cannot hold the locators", false);
 	else
 		f->retry[f->retry_cnt++] = l;
+	session_refused_check(f);
 	return NULL;
 }
 
@@ -297,6 +325,10 @@ static const char *on_peer(struct feed *f, const struct link_peer_state *r)
 		i++;
 	if (i == FEED_PEER_MAX)
 		return NULL; /* more than we show */
+	if ((r->flags & LINK_PEER_READY) &&
+	    (i == f->peer_cnt || !(f->peer[i].flags & LINK_PEER_READY) ||
+	     f->peer[i].connects != r->connects))
+		f->peer_came = true;
 	f->peer[i] = *r;
 	if (i == f->peer_cnt)
 		f->peer_cnt++;
@@ -415,13 +447,15 @@ static void records_take(struct feed *f)
 		session_fail(f, "a malformed record", true);
 }
 
+/* A peer that came or came back may know nothing of what was sent before, whoever else is there. */
 static void way_open_check(struct feed *f)
 {
 	bool open = session_open(f) && f->info.has_chain && f->info.chain.ready_peer_cnt > 0;
 
-	if (open && !f->way_open)
+	if ((open && !f->way_open) || f->peer_came)
 		tower_way_open(f->tower);
 	f->way_open = open;
+	f->peer_came = false;
 }
 
 void session_read(struct feed *f)
@@ -461,6 +495,10 @@ void session_forget_retry(struct feed *f, const struct locator *l)
 
 static void retry_adds(struct feed *f)
 {
+	if (f->retry_cnt > 0 && ++f->retry_times > FEED_RETRY_TIMES) {
+		session_refused_check(f);
+		return;
+	}
 	for (uint32_t i = 0; i < f->retry_cnt; i++)
 		session_queue(f,
 			      &(struct backlog_entry){.op = BACKLOG_ADD, .locator = f->retry[i]});
@@ -480,6 +518,8 @@ void session_tick(struct feed *f, uint64_t now_ms)
 	if (f->fail != NULL || !session_open(f))
 		return;
 	retry_adds(f);
+	if (f->fail != NULL)
+		return;
 	if (now_ms - f->stats_ms >= STATS_MS && link_writer_used(&f->writer) < FEED_WRITER_HIGH) {
 		struct link_stats_get get = {0};
 
@@ -497,11 +537,12 @@ void session_clear(struct feed *f)
 	f->check = (struct feed_check){0};
 	f->hello = (struct link_d_hello){0};
 	f->retry_cnt = 0;
+	refusals_forget(f);
 	f->peer_cnt = 0;
 	f->stat_cnt = 0;
 	f->info.has_chain = false;
 	f->info.loaded_cnt = 0;
-	f->way_open = false;
+	f->way_open = f->peer_came = false;
 	f->paused = false;
 	f->fail = NULL;
 	f->fail_is_broken = false;

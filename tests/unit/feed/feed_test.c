@@ -344,6 +344,93 @@ static void a_refused_add_is_sent_again_unless_deleted(void **state)
 	world_free(w);
 }
 
+static void refuse_add(struct world *w, unsigned nth)
+{
+	struct link_watch_added r = {.error = -12};
+	const struct link_watch_add *add;
+
+	assert_true(STEP_UNTIL(w, (add = dp_rec(w, LINK_WATCH_ADD, nth)) != NULL, 5000));
+	r.cookie = add->cookie;
+	dp_put(w, LINK_WATCH_ADDED, &r, sizeof(r), NULL, 0);
+	assert_true(STEP_UNTIL(w, info_of(w).add_errors_total == nth + 1, 5000));
+}
+
+static void an_add_that_is_refused_again_and_again_ends_the_session_unsettled(void **state)
+{
+	struct world *w = world_new(NULL);
+	struct locator l = locator_nr(1);
+
+	(void)state;
+	open_session(w);
+	w->tower.settled = 0;
+	feed_watch_add(w->feed, &l);
+	for (unsigned i = 0; i <= FEED_RETRY_TIMES; i++) {
+		assert_int_equal(info_of(w).lost_total, 0);
+		refuse_add(w, i);
+	}
+	assert_true(STEP_UNTIL(w, info_of(w).lost_total == 1, 5000));
+	assert_int_equal(w->tower.settled, 0);
+	assert_int_equal(w->tower.called[T_LOST], 1);
+	assert_int_equal(info_of(w).protocol_errors_total, 0);
+	world_free(w);
+}
+
+static void a_block_acknowledged_while_an_add_is_refused_ends_the_session_unsettled(void **state)
+{
+	struct locator l = locator_nr(1);
+	struct chain c;
+
+	(void)state;
+	chain_make(&c, genesis(), 1);
+	for (unsigned refused_first = 0; refused_first < 2; refused_first++) {
+		struct world *w = world_new(NULL);
+
+		open_session(w);
+		dp_connect(w, &c, 0, 1, 0); /* acknowledged before the add: no matter */
+		assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_BLOCK_ACK) == 1, 5000));
+		w->tower.settled = 0;
+		feed_watch_add(w->feed, &l);
+		assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_WATCH_ADD) == 1, 5000));
+		if (refused_first) {
+			refuse_add(w, 0);
+			assert_int_equal(info_of(w).lost_total, 0);
+			dp_connect(w, &c, 1, 2, 0);
+		} else {
+			dp_connect(w, &c, 1, 2, 0);
+			assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_BLOCK_ACK) == 2, 5000));
+			refuse_add(w, 0);
+		}
+		assert_true(STEP_UNTIL(w, info_of(w).lost_total == 1, 500));
+		assert_int_equal(w->tower.settled, 0);
+		world_free(w);
+	}
+}
+
+static void an_add_that_succeeds_after_a_refusal_is_settled_and_refusals_count_anew(void **state)
+{
+	struct world *w = world_new(NULL);
+	struct locator l = locator_nr(1);
+	const struct link_watch_add *add;
+	struct link_watch_added ok = {0};
+	struct chain c;
+
+	(void)state;
+	chain_make(&c, genesis(), 1);
+	open_session(w);
+	w->tower.settled = 0;
+	feed_watch_add(w->feed, &l);
+	refuse_add(w, 0);
+	assert_true(STEP_UNTIL(w, (add = dp_rec(w, LINK_WATCH_ADD, 1)) != NULL, 5000));
+	assert_int_equal(w->tower.settled, 0);
+	ok.cookie = add->cookie;
+	dp_put(w, LINK_WATCH_ADDED, &ok, sizeof(ok), NULL, 0);
+	assert_true(STEP_UNTIL(w, w->tower.settled == 1, 5000));
+	dp_connect(w, &c, 0, 1, 0);
+	assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_BLOCK_ACK) == 1, 5000));
+	assert_int_equal(info_of(w).lost_total, 0);
+	world_free(w);
+}
+
 /* --- broadcasts, peers, counters ---------------------------------------------------------------------------- */
 
 static void broadcast_results_are_translated(void **state)
@@ -436,6 +523,45 @@ static void peers_chain_and_counters_are_kept_for_the_session(void **state)
 	feed_each_stat(w->feed, count_stat, &sum);
 	assert_int_equal(heights[1] + sum, 0);
 	assert_false(info_of(w).has_chain);
+	world_free(w);
+}
+
+static void a_peer_that_comes_or_comes_back_opens_the_way_although_another_is_there(void **state)
+{
+	struct world *w = world_new(NULL);
+	struct link_chain_state s = {.ready_peer_cnt = 1};
+	struct link_peer_state a = {.peer_id = 1, .flags = LINK_PEER_READY, .connects = 1},
+			       b = {.peer_id = 2};
+	unsigned turn = 0;
+	static const struct {
+		uint32_t flags, connects;
+		unsigned opens;
+	} rows[] = {
+		{0, 1, 0},               /* handshake */
+		{LINK_PEER_READY, 1, 1}, /* came */
+		{LINK_PEER_READY, 1, 1}, /* only its counters changed */
+		{0, 1, 1},
+		{LINK_PEER_READY, 1, 2},
+		{LINK_PEER_READY, 2, 3}, /* went and came between two reports */
+	};
+
+	(void)state;
+	open_session(w);
+	dp_put(w, LINK_CHAIN_STATE, &s, sizeof(s), NULL, 0);
+	dp_put(w, LINK_PEER_STATE, &a, sizeof(a), NULL, 0);
+	assert_true(STEP_UNTIL(w, info_of(w).has_chain, 5000));
+	STEP_UNTIL(w, false, 50);
+	memset(w->tower.called, 0, sizeof(w->tower.called));
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		b.flags = rows[i].flags;
+		b.connects = rows[i].connects;
+		s.best_header_height = ++turn;
+		dp_put(w, LINK_PEER_STATE, &b, sizeof(b), NULL, 0);
+		dp_put(w, LINK_CHAIN_STATE, &s, sizeof(s), NULL, 0);
+		assert_true(STEP_UNTIL(w, info_of(w).chain.best_header_height == turn, 5000));
+		STEP_UNTIL(w, false, 5);
+		assert_int_equal(w->tower.called[T_WAY_OPEN], rows[i].opens);
+	}
 	world_free(w);
 }
 
@@ -679,6 +805,13 @@ int main(void)
 		cmocka_unit_test(reading_stops_while_the_tower_is_behind),
 		cmocka_unit_test(an_ack_does_not_overtake_an_add),
 		cmocka_unit_test(a_refused_add_is_sent_again_unless_deleted),
+		cmocka_unit_test(an_add_that_is_refused_again_and_again_ends_the_session_unsettled),
+		cmocka_unit_test(
+			a_block_acknowledged_while_an_add_is_refused_ends_the_session_unsettled),
+		cmocka_unit_test(
+			an_add_that_succeeds_after_a_refusal_is_settled_and_refusals_count_anew),
+		cmocka_unit_test(
+			a_peer_that_comes_or_comes_back_opens_the_way_although_another_is_there),
 		cmocka_unit_test(broadcast_results_are_translated),
 		cmocka_unit_test(peers_chain_and_counters_are_kept_for_the_session),
 		cmocka_unit_test(a_lost_session_is_told_and_begun_again),

@@ -16,6 +16,7 @@ struct tower {
 	struct tower_resume resume;
 	uint8_t headers[8 * HEADER_SZ];
 	unsigned called[CALLED_CNT];
+	unsigned settled; /* calls of tower_watch_settled */
 	char order[4096]; /* one letter a call: S H h(recent) C D L R W */
 	struct link_chain_start start;
 	struct link_hit hit;
