@@ -9,9 +9,13 @@ static enum handled on_hello(struct link_role *r, const struct link_c_hello *h)
 {
 	if (r->state != LINK_HELLO)
 		return BAD;
-	if (h->magic != LINK_MAGIC || h->version != LINK_VERSION) {
-		link_log("error", "link_version", "control speaks version %u, this dataplane %u",
-			 h->version, LINK_VERSION);
+	if (h->magic != LINK_MAGIC) {
+		link_log("error", "link_magic", "what has connected does not speak the link's protocol");
+		return BAD;
+	}
+	if (h->version != LINK_VERSION) {
+		link_log("error", "link_version", "control speaks version %u, this dataplane %u", h->version,
+			 LINK_VERSION);
 		return BAD;
 	}
 	if (h->network != (uint32_t)r->o->network->id) {
@@ -114,7 +118,7 @@ static enum handled on_stats(struct link_role *r, const struct link_stats_get *h
 {
 	struct net_cmd c = {.kind = NET_CMD_STATS, .cookie = h->cookie};
 
-	if (r->state == LINK_HELLO)
+	if (r->state != LINK_RUN)
 		return BAD;
 	return net_role_command(r->net, &c) ? DONE : ROOM;
 }

@@ -122,6 +122,10 @@ MISDEEDS = {
         OPENED + [link.record(link.WATCH_LOAD, bytes(8), sz=0xFFFFFFF8)],
         MALFORMED,
     ),
+    "asking for counters before START": (
+        OPENED + [link.record(link.STATS_GET, bytes(8))],
+        OUT_OF_ORDER,
+    ),
     "type 0": (OPENED + [link.record(0, bytes(16))], MALFORMED),
     "a type between the directions": (OPENED + [link.record(9, bytes(16))], MALFORMED),
     "a type beyond all": (OPENED + [link.record(0xFFFF, bytes(16))], MALFORMED),
