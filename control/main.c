@@ -198,8 +198,7 @@ static void on_hup_signal(uv_signal_t *h, int signum)
 	(void)h;
 	(void)signum;
 	if (rc)
-		log_warn("log_reopen",
-			 "The log file cannot be opened again; the old one stays in use",
+		log_warn("log_reopen", "The log file cannot be opened again; the old one stays in use",
 			 log_str("error", strerror(-rc)));
 	else
 		log_info("log_reopen", "Log opened again");
@@ -224,8 +223,7 @@ static void raise_descriptor_limit(const struct config *cfg)
 	r.rlim_cur = r.rlim_max < want ? r.rlim_max : want;
 	setrlimit(RLIMIT_NOFILE, &r);
 	if (r.rlim_cur < want)
-		log_warn("descriptor_limit",
-			 "The limit of open files is low for so many connections",
+		log_warn("descriptor_limit", "The limit of open files is low for so many connections",
 			 log_u64("limit", r.rlim_cur), log_u64("wanted", want));
 }
 
@@ -277,8 +275,7 @@ static bool open_api(struct daemon *d)
 
 static bool open_carrier(struct daemon *d)
 {
-	static const struct carrier_hooks hooks = {.answer = on_node_answer,
-						   .way_open = on_node_usable};
+	static const struct carrier_hooks hooks = {.answer = on_node_answer, .way_open = on_node_usable};
 	struct carrier_node nodes[CONFIG_NODES_MAX];
 	const struct config *c = &d->cfg;
 	bool cookie = c->rpc_cookie_file[0] != '\0';
@@ -383,8 +380,7 @@ static bool start(struct daemon *d)
 	if (!api_open(d->api, &why))
 		return start_failed(d, why);
 	log_info("start", "Vigil control is up", log_str("version", VIGIL_VERSION),
-		 log_str("network", d->network->name),
-		 log_hex("tower_id", d->key->id.b, USER_ID_SZ),
+		 log_str("network", d->network->name), log_hex("tower_id", d->key->id.b, USER_ID_SZ),
 		 log_str("data_dir", d->cfg.network_dir), log_str("link", d->cfg.link_socket),
 		 log_str("control", d->cfg.control_socket), log_str("api", d->cfg.api_bind),
 		 log_u64("port", api_port(d->api)));

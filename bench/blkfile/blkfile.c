@@ -56,20 +56,17 @@ static bool frame_follows(const struct blkfile *f, const struct network *net, si
 }
 
 /* Is there a record at pos?  net is the file's network, or that of the magic at pos. */
-static bool record_at(struct blkfile *f, const struct network *net, size_t pos,
-		      struct blkfile_rec *rec)
+static bool record_at(struct blkfile *f, const struct network *net, size_t pos, struct blkfile_rec *rec)
 {
 	const uint8_t *head = f->map + pos;
 	uint32_t sz;
 
-	if (f->sz - pos < BLKFILE_HEAD_SZ + HEADER_SZ ||
-	    memcmp(head, net->magic, sizeof(net->magic)) != 0)
+	if (f->sz - pos < BLKFILE_HEAD_SZ + HEADER_SZ || memcmp(head, net->magic, sizeof(net->magic)) != 0)
 		return false;
 	sz = load_le32(head + 4);
 	if (sz < HEADER_SZ || sz > BLOCK_SZ_MAX || sz > f->sz - pos - BLKFILE_HEAD_SZ)
 		return false;
-	*rec = (struct blkfile_rec){
-		.p = head + BLKFILE_HEAD_SZ, .sz = sz, .off = pos + BLKFILE_HEAD_SZ};
+	*rec = (struct blkfile_rec){.p = head + BLKFILE_HEAD_SZ, .sz = sz, .off = pos + BLKFILE_HEAD_SZ};
 	return header_has_work(net, rec->p) &&
 	       (frame_follows(f, net, pos + BLKFILE_HEAD_SZ + sz) || parses(f, rec->p, sz));
 }
@@ -95,8 +92,7 @@ bool blkfile_next(struct blkfile *f, struct blkfile_rec *rec)
 			return true;
 		}
 		/* Damaged: look for the next magic, and try there. */
-		p = memmem(f->map + f->pos + 1, f->data_sz - f->pos - 1, f->net->magic,
-			   sizeof(f->net->magic));
+		p = memmem(f->map + f->pos + 1, f->data_sz - f->pos - 1, f->net->magic, sizeof(f->net->magic));
 		f->garbage_sz += (p == NULL ? f->data_sz : (size_t)(p - f->map)) - f->pos;
 		f->pos = p == NULL ? f->data_sz : (size_t)(p - f->map);
 	}

@@ -28,8 +28,8 @@ struct blkfile;
 
 struct blkfile_rec {
 	const uint8_t *p; /* the block: header first, decoded */
-	uint32_t sz;  /* HEADER_SZ .. BLOCK_SZ_MAX; a raw file may be larger, and no valid block */
-	uint64_t off; /* of p in the file */
+	uint32_t sz;      /* HEADER_SZ .. BLOCK_SZ_MAX; a raw file may be larger, and no valid block */
+	uint64_t off;     /* of p in the file */
 };
 
 /* NULL with a message in why (no path in it) if the file cannot be read, or is neither form. */

@@ -7,8 +7,8 @@
 
 static int by_txid(const void *a, const void *b)
 {
-	return memcmp(((const struct planted *)a)->dispute_txid.b,
-		      ((const struct planted *)b)->dispute_txid.b, HASH_SZ);
+	return memcmp(((const struct planted *)a)->dispute_txid.b, ((const struct planted *)b)->dispute_txid.b,
+		      HASH_SZ);
 }
 
 /* The disputes read so far, as a table of index + 1 by txid. */
@@ -51,8 +51,7 @@ static bool wanted(const json_t *o, enum planted_branch branch)
 {
 	const char *name = json_string_value(json_object_get(o, "branch"));
 
-	return branch == BRANCH_ALL ||
-	       (name && strcmp(name, branch == BRANCH_BEST ? "best" : "stale") == 0);
+	return branch == BRANCH_ALL || (name && strcmp(name, branch == BRANCH_BEST ? "best" : "stale") == 0);
 }
 
 struct planted *planted_read(const char *path, enum planted_branch branch, uint32_t *cnt, char *why,
@@ -83,8 +82,7 @@ struct planted *planted_read(const char *path, enum planted_branch branch, uint3
 		if (!wanted(o, branch))
 			continue;
 		if (!read_one(o, &list[*cnt])) {
-			snprintf(why, why_sz, "%s: entry %zu lacks dispute_txid or penalty_hex",
-				 path, i);
+			snprintf(why, why_sz, "%s: entry %zu lacks dispute_txid or penalty_hex", path, i);
 			goto fail;
 		}
 		if (seen_before(&seen, list, *cnt))

@@ -73,8 +73,8 @@ static void write_log(struct shared *s, const struct hash256 *dispute, const str
 		"{\"dispute_txid\": \"%s\", \"locator\": \"%s\", \"outcome\": \"%s\", \"status\": "
 		"%ld, "
 		"\"error_code\": %lld, \"start_block\": %u, \"took_us\": %llu}\n",
-		txid, locator, api_outcome_name(r->outcome), r->status, (long long)r->code,
-		r->start_block, (unsigned long long)(r->took_ns / 1000));
+		txid, locator, api_outcome_name(r->outcome), r->status, (long long)r->code, r->start_block,
+		(unsigned long long)(r->took_ns / 1000));
 	pthread_mutex_unlock(&s->log_lock);
 }
 
@@ -86,8 +86,7 @@ static void count(struct worker *w, const struct api_result *r)
 	if (r->outcome != API_OK) {
 		if (b->first_why[0] == '\0')
 			snprintf(b->first_why, sizeof(b->first_why), "%s, HTTP %ld, code %lld: %s",
-				 api_outcome_name(r->outcome), r->status, (long long)r->code,
-				 r->why);
+				 api_outcome_name(r->outcome), r->status, (long long)r->code, r->why);
 		return;
 	}
 	w->took[w->took_cnt++] = r->took_ns;
@@ -112,8 +111,7 @@ static void *work(void *arg)
 		size_t sz = make(w, i, &dispute, &l);
 
 		if (w->took_cnt == room) {
-			uint64_t *took = realloc(w->took,
-						 (2 * (size_t)room + 1024) * sizeof(*took));
+			uint64_t *took = realloc(w->took, (2 * (size_t)room + 1024) * sizeof(*took));
 
 			if (!took) {
 				s->stop = true;
@@ -163,8 +161,7 @@ static bool sum_up(struct bulk_result *out, const struct worker *w, uint32_t wor
 			continue;
 		if (out->has_tower_id && memcmp(out->tower_id.b, b->tower_id.b, USER_ID_SZ) != 0) {
 			out->outcome[API_BAD_RECEIPT]++;
-			snprintf(out->first_why, sizeof(out->first_why),
-				 "receipts by two different keys");
+			snprintf(out->first_why, sizeof(out->first_why), "receipts by two different keys");
 		}
 		out->has_tower_id = true;
 		out->tower_id = b->tower_id;

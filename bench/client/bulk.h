@@ -30,7 +30,7 @@ struct bulk_result {
 	struct user_id tower_id;
 	uint32_t start_block_min, start_block_max; /* of the accepted */
 	uint64_t took_ns;                          /* wall clock of the whole */
-	uint64_t p50_ns, p90_ns, p99_ns, max_ns; /* of one request, send to answer, accepted ones */
+	uint64_t p50_ns, p90_ns, p99_ns, max_ns;   /* of one request, send to answer, accepted ones */
 	double mean_ns;
 };
 

@@ -239,8 +239,8 @@ static int print_result(struct api_result *r)
 	if (r->body)
 		print_json(json_incref(r->body));
 	if (rc)
-		fprintf(stderr, "vigil-client: %s (HTTP %ld, code %lld): %s\n",
-			api_outcome_name(r->outcome), r->status, (long long)r->code, r->why);
+		fprintf(stderr, "vigil-client: %s (HTTP %ld, code %lld): %s\n", api_outcome_name(r->outcome),
+			r->status, (long long)r->code, r->why);
 	api_result_free(r);
 	return rc;
 }
@@ -329,20 +329,19 @@ static int print_bulk(const struct bulk_result *b)
 	for (unsigned i = API_OK + 1; i < API_OUTCOME_CNT; i++)
 		bad += b->outcome[i];
 	hex_encode(id, b->tower_id.b, USER_ID_SZ);
-	print_json(json_pack(
-		"{s:I, s:I, s:I, s:I, s:f, s:f, s:{s:f, s:I, s:I, s:I, s:I}, s:o, s:o, s:o}",
-		"accepted", (json_int_t)ok, "refused", (json_int_t)b->outcome[API_REFUSED],
-		"unreachable", (json_int_t)b->outcome[API_UNREACHABLE], "bad_receipts",
-		(json_int_t)b->outcome[API_BAD_RECEIPT], "seconds", seconds, "per_second",
-		seconds > 0 ? ok / seconds : 0.0, "latency_us", "mean", b->mean_ns / 1000, "p50",
-		(json_int_t)(b->p50_ns / 1000), "p90", (json_int_t)(b->p90_ns / 1000), "p99",
-		(json_int_t)(b->p99_ns / 1000), "max", (json_int_t)(b->max_ns / 1000), "tower_id",
-		b->has_tower_id ? json_string(id) : json_null(), "first_start_block",
-		ok ? json_integer(b->start_block_min) : json_null(), "last_start_block",
-		ok ? json_integer(b->start_block_max) : json_null()));
+	print_json(json_pack("{s:I, s:I, s:I, s:I, s:f, s:f, s:{s:f, s:I, s:I, s:I, s:I}, s:o, s:o, s:o}",
+			     "accepted", (json_int_t)ok, "refused", (json_int_t)b->outcome[API_REFUSED],
+			     "unreachable", (json_int_t)b->outcome[API_UNREACHABLE], "bad_receipts",
+			     (json_int_t)b->outcome[API_BAD_RECEIPT], "seconds", seconds, "per_second",
+			     seconds > 0 ? ok / seconds : 0.0, "latency_us", "mean", b->mean_ns / 1000, "p50",
+			     (json_int_t)(b->p50_ns / 1000), "p90", (json_int_t)(b->p90_ns / 1000), "p99",
+			     (json_int_t)(b->p99_ns / 1000), "max", (json_int_t)(b->max_ns / 1000), "tower_id",
+			     b->has_tower_id ? json_string(id) : json_null(), "first_start_block",
+			     ok ? json_integer(b->start_block_min) : json_null(), "last_start_block",
+			     ok ? json_integer(b->start_block_max) : json_null()));
 	if (bad)
-		fprintf(stderr, "vigil-client: %u of %u not accepted; the first: %s\n", bad,
-			ok + bad, b->first_why);
+		fprintf(stderr, "vigil-client: %u of %u not accepted; the first: %s\n", bad, ok + bad,
+			b->first_why);
 	return bad ? 1 : 0;
 }
 
@@ -379,16 +378,14 @@ static int run_bulk(struct options *o, bool with_slots)
 		.connections = o->connections,
 		.log = o->log,
 	};
-	struct planted one = {
-		.dispute_txid = o->dispute, .penalty = o->penalty, .penalty_sz = o->penalty_sz};
+	struct planted one = {.dispute_txid = o->dispute, .penalty = o->penalty, .penalty_sz = o->penalty_sz};
 	struct planted *list = NULL;
 	struct bulk_result res;
 	char why[512];
 	int rc;
 
 	if (o->breaches_path) {
-		list = planted_read(o->breaches_path, o->branch, &cfg.planted_cnt, why,
-				    sizeof(why));
+		list = planted_read(o->breaches_path, o->branch, &cfg.planted_cnt, why, sizeof(why));
 		if (!list)
 			return fail(why);
 		cfg.planted = list;
@@ -402,8 +399,7 @@ static int run_bulk(struct options *o, bool with_slots)
 		return 2;
 	}
 	/* At most one slot for each 2 kB of blob; what is not used stays on the subscription. */
-	rc = with_slots ? take_slots(o, (uint64_t)(cfg.planted_cnt + cfg.decoys) *
-						(1 + o->decoy_sz / 2048))
+	rc = with_slots ? take_slots(o, (uint64_t)(cfg.planted_cnt + cfg.decoys) * (1 + o->decoy_sz / 2048))
 			: 0;
 	if (rc == 0)
 		rc = bulk_add(&cfg, &res, why, sizeof(why)) ? fail(why) : print_bulk(&res);
@@ -489,16 +485,14 @@ int main(int argc, char **argv)
 		if (c == '?')
 			return 2;
 		if (!read_option(&o, (enum opt)c, optarg)) {
-			fprintf(stderr, "vigil-client: bad value for --%s: %s\n",
-				longopts[which].name, optarg);
+			fprintf(stderr, "vigil-client: bad value for --%s: %s\n", longopts[which].name, optarg);
 			return 2;
 		}
 	}
 	if (o.api.to_self_delay == UINT32_MAX)
 		o.api.to_self_delay = o.api.generation == CLIENT_LEGACY ? 20 : 42;
 	if (!o.has_scheme)
-		o.api.scheme = o.api.generation == CLIENT_LEGACY ? LOCATOR_DISPLAY
-								 : LOCATOR_INTERNAL;
+		o.api.scheme = o.api.generation == CLIENT_LEGACY ? LOCATOR_DISPLAY : LOCATOR_INTERNAL;
 	cmd = find_command(argv[optind]);
 	if (!cmd || argc - optind - 1 > cmd->args_max) {
 		fprintf(stderr, "vigil-client: one command is needed; see --help\n");

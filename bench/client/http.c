@@ -106,8 +106,7 @@ static void post_once(struct http *h, const char *url, const char *body, struct 
 	rc = curl_easy_perform(h->curl);
 	out->took_ns = client_now_ns() - start;
 	if (rc != CURLE_OK) {
-		snprintf(out->why, sizeof(out->why), "%s",
-			 h->error[0] ? h->error : curl_easy_strerror(rc));
+		snprintf(out->why, sizeof(out->why), "%s", h->error[0] ? h->error : curl_easy_strerror(rc));
 		return;
 	}
 	curl_easy_getinfo(h->curl, CURLINFO_RESPONSE_CODE, &out->status);

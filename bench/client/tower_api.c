@@ -40,8 +40,7 @@ struct api *api_open(const struct api_config *cfg)
 	a->cfg = *cfg;
 	/* A legacy client is known by the library it uses; a current one sends no agent at all (section 7.1). */
 	a->http = http_open(cfg->url,
-			    cfg->generation == CLIENT_LEGACY ? "python-requests/0 vigil-client"
-							     : NULL,
+			    cfg->generation == CLIENT_LEGACY ? "python-requests/0 vigil-client" : NULL,
 			    cfg->wait_ns);
 	if (!a->http) {
 		free(a);
@@ -116,8 +115,8 @@ static void bad_receipt(struct api_result *out, const char *why)
 }
 
 /* Recovers who signed; the first key seen is the one expected from then on. */
-static void check_signature(struct api *a, struct api_result *out, const char *field,
-			    const uint8_t *msg, size_t sz)
+static void check_signature(struct api *a, struct api_result *out, const char *field, const uint8_t *msg,
+			    size_t sz)
 {
 	const char *sig = json_string_value(json_object_get(out->body, field));
 
@@ -142,22 +141,19 @@ void api_register(struct api *a, struct api_result *out)
 
 	hex_encode(id, a->cfg.key->id.b, USER_ID_SZ);
 	call(a, "/register",
-	     json_pack("{s:s}", a->cfg.generation == CLIENT_LEGACY ? "public_key" : "user_id", id),
-	     out);
+	     json_pack("{s:s}", a->cfg.generation == CLIENT_LEGACY ? "public_key" : "user_id", id), out);
 	if (out->outcome != API_OK)
 		return;
 	echo = json_string_value(json_object_get(out->body, "user_id"));
-	if (!echo || strcmp(echo, id) != 0 ||
-	    !get_u32(out->body, "available_slots", &out->available_slots) ||
+	if (!echo || strcmp(echo, id) != 0 || !get_u32(out->body, "available_slots", &out->available_slots) ||
 	    !get_u32(out->body, "subscription_expiry", &out->expiry) ||
-	    (a->cfg.generation == CLIENT_CURRENT &&
-	     !get_u32(out->body, "subscription_start", &start))) {
+	    (a->cfg.generation == CLIENT_CURRENT && !get_u32(out->body, "subscription_start", &start))) {
 		bad_receipt(out, "the answer to register lacks a field");
 		return;
 	}
 	check_signature(a, out, "subscription_signature", receipt,
-			receipt_registration(receipt, a->cfg.generation, &a->cfg.key->id,
-					     out->available_slots, start, out->expiry));
+			receipt_registration(receipt, a->cfg.generation, &a->cfg.key->id, out->available_slots,
+					     start, out->expiry));
 }
 
 static bool make_room(struct api *a, size_t blob_sz)
@@ -201,16 +197,14 @@ void api_add(struct api *a, const struct locator *l, const uint8_t *blob, size_t
 	if (out->outcome != API_OK)
 		return;
 	echo = json_string_value(json_object_get(out->body, "locator"));
-	if (!echo || strcmp(echo, locator) != 0 ||
-	    !get_u32(out->body, "start_block", &out->start_block) ||
+	if (!echo || strcmp(echo, locator) != 0 || !get_u32(out->body, "start_block", &out->start_block) ||
 	    !get_u32(out->body, "available_slots", &out->available_slots) ||
 	    !get_u32(out->body, "subscription_expiry", &out->expiry)) {
 		bad_receipt(out, "the answer to add_appointment lacks a field");
 		return;
 	}
-	check_signature(
-		a, out, "signature", receipt,
-		receipt_appointment(receipt, a->cfg.generation, sig, SIG_ZB_SZ, out->start_block));
+	check_signature(a, out, "signature", receipt,
+			receipt_appointment(receipt, a->cfg.generation, sig, SIG_ZB_SZ, out->start_block));
 }
 
 void api_get(struct api *a, const struct locator *l, struct api_result *out)

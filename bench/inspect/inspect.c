@@ -7,8 +7,7 @@
 #define MEDIAN_SPAN        11u
 #define BIP34_VERSION_MIN  2
 
-bool inspect_bip34_in_force(const struct network *net_or_null, const struct header_fields *h,
-			    int64_t height)
+bool inspect_bip34_in_force(const struct network *net_or_null, const struct header_fields *h, int64_t height)
 {
 	const struct network *main_net = network_get(NET_MAIN);
 	/* No network is older than main. */
@@ -36,9 +35,8 @@ static const struct network *strictest_network(uint32_t bits)
 	return network_get(NET_MAIN);
 }
 
-enum parse_verdict inspect_block(const struct txid_kernel *k, const struct network *net,
-				 const uint8_t *p, size_t sz, struct inspect_scratch *s,
-				 struct inspect_facts *out)
+enum parse_verdict inspect_block(const struct txid_kernel *k, const struct network *net, const uint8_t *p,
+				 size_t sz, struct inspect_scratch *s, struct inspect_facts *out)
 {
 	enum parse_verdict v = block_parse(p, sz, &out->view, s->tx);
 	const size_t cnt = out->view.tx_cnt;
@@ -51,8 +49,7 @@ enum parse_verdict inspect_block(const struct txid_kernel *k, const struct netwo
 	out->block_hash = header_hash(p);
 	out->prev_hash = h.prev;
 	out->merkle_root = h.merkle;
-	out->pow_valid = pow_valid(net != NULL ? net : strictest_network(h.bits), &out->block_hash,
-				   h.bits);
+	out->pow_valid = pow_valid(net != NULL ? net : strictest_network(h.bits), &out->block_hash, h.bits);
 	out->bip34_height = block_bip34_height(p, &s->tx[0]);
 	if (!inspect_bip34_in_force(net, &h, out->bip34_height))
 		out->bip34_height = -1;

@@ -56,13 +56,11 @@ static json_t *facts_json(const char *file, const struct inspect_facts *f)
 
 	bad |= json_object_set_new(o, "file", json_string(file));
 	bad |= json_object_set_new(o, "height_from_bip34",
-				   f->bip34_height < 0 ? json_null()
-						       : json_integer(f->bip34_height));
+				   f->bip34_height < 0 ? json_null() : json_integer(f->bip34_height));
 	bad |= json_object_set_new(o, "block_hash", display(&f->block_hash));
 	bad |= json_object_set_new(o, "prev_hash", display(&f->prev_hash));
 	bad |= json_object_set_new(o, "merkle_root", display(&f->merkle_root));
-	bad |= json_object_set_new(o, "merkle_root_verifies",
-				   json_boolean(f->merkle_root_verifies));
+	bad |= json_object_set_new(o, "merkle_root_verifies", json_boolean(f->merkle_root_verifies));
 	bad |= json_object_set_new(o, "merkle_mutated", json_boolean(f->merkle_mutated));
 	bad |= json_object_set_new(o, "pow_valid", json_boolean(f->pow_valid));
 	bad |= json_object_set_new(o, "tx_count", json_integer(f->view.tx_cnt));
@@ -95,8 +93,7 @@ static void print_text(const json_t *o, uint64_t off)
 	}
 }
 
-static bool print_block(struct inspect_run *r, const char *file, uint64_t off,
-			const struct inspect_facts *f)
+static bool print_block(struct inspect_run *r, const char *file, uint64_t off, const struct inspect_facts *f)
 {
 	json_t *o = facts_json(file, f);
 
@@ -125,12 +122,11 @@ static bool inspect_records(struct inspect_run *r, const char *path, struct blkf
 
 	while (blkfile_next(f, &rec)) {
 		struct inspect_facts facts;
-		enum parse_verdict v = inspect_block(r->kernel, net, rec.p, rec.sz, r->scratch,
-						     &facts);
+		enum parse_verdict v = inspect_block(r->kernel, net, rec.p, rec.sz, r->scratch, &facts);
 
 		if (v != PARSE_OK) {
-			fprintf(stderr, "%s: %s: block at byte %llu is malformed: %s\n", r->cmd,
-				path, (unsigned long long)rec.off, parse_verdict_name(v));
+			fprintf(stderr, "%s: %s: block at byte %llu is malformed: %s\n", r->cmd, path,
+				(unsigned long long)rec.off, parse_verdict_name(v));
 			ok = false;
 			continue;
 		}
@@ -155,8 +151,8 @@ static bool inspect_file(struct inspect_run *r, const char *path)
 		return false;
 	}
 	if (r->net != NULL && blkfile_network(f) != NULL && r->net != blkfile_network(f)) {
-		fprintf(stderr, "%s: %s: blocks of %s, not of %s\n", r->cmd, path,
-			blkfile_network(f)->name, r->net->name);
+		fprintf(stderr, "%s: %s: blocks of %s, not of %s\n", r->cmd, path, blkfile_network(f)->name,
+			r->net->name);
 		ok = false;
 	} else {
 		ok = inspect_records(r, path, f);
@@ -183,8 +179,7 @@ static int options_read(struct inspect_run *r, int argc, char **argv)
 		case 'n':
 			r->net = network_by_name(optarg);
 			if (r->net == NULL) {
-				fprintf(stderr, "%s: --network: no network is called '%s'\n",
-					r->cmd, optarg);
+				fprintf(stderr, "%s: --network: no network is called '%s'\n", r->cmd, optarg);
 				return 1 + 2;
 			}
 			break;

@@ -68,8 +68,7 @@ static void fill_slots(struct chainset *cs)
 	}
 }
 
-static bool read_file(struct chainset *cs, const char *path, uint32_t *cap,
-		      char why[CHAINSET_WHY_SZ])
+static bool read_file(struct chainset *cs, const char *path, uint32_t *cap, char why[CHAINSET_WHY_SZ])
 {
 	char reason[BLKFILE_WHY_SZ];
 	struct blkfile *f = blkfile_open(path, reason);
@@ -83,8 +82,7 @@ static bool read_file(struct chainset *cs, const char *path, uint32_t *cap,
 	cs->file[cs->file_cnt++] = f;
 	net = blkfile_network(f);
 	if (net && cs->net && net != cs->net) {
-		snprintf(why, CHAINSET_WHY_SZ, "%s: blocks of %s, expected %s", path, net->name,
-			 cs->net->name);
+		snprintf(why, CHAINSET_WHY_SZ, "%s: blocks of %s, expected %s", path, net->name, cs->net->name);
 		return false;
 	}
 	if (net)
@@ -97,8 +95,8 @@ static bool read_file(struct chainset *cs, const char *path, uint32_t *cap,
 
 			b = more > BLOCKS_MAX ? NULL : realloc(cs->block, more * sizeof(*b));
 			if (!b) {
-				snprintf(why, CHAINSET_WHY_SZ,
-					 "out of memory, or more than %u blocks", BLOCKS_MAX);
+				snprintf(why, CHAINSET_WHY_SZ, "out of memory, or more than %u blocks",
+					 BLOCKS_MAX);
 				return false;
 			}
 			cs->block = b;
@@ -131,8 +129,7 @@ static bool find_root(struct chainset *cs, uint32_t anchor_height, char why[CHAI
 		if (lookup(cs, &f.prev) != CHAINSET_NONE)
 			continue;
 		if (found && !hash256_eq(&cs->root, &f.prev)) {
-			snprintf(why, CHAINSET_WHY_SZ,
-				 "the blocks hang on more than one unknown block");
+			snprintf(why, CHAINSET_WHY_SZ, "the blocks hang on more than one unknown block");
 			return false;
 		}
 		cs->root = f.prev;
@@ -154,8 +151,8 @@ struct order {
 	uint32_t *out, out_cnt;
 };
 
-static bool place(struct chainset *cs, uint32_t i, const struct chain_block *parent,
-		  const uint32_t *new_idx, uint32_t parent_idx, char why[CHAINSET_WHY_SZ])
+static bool place(struct chainset *cs, uint32_t i, const struct chain_block *parent, const uint32_t *new_idx,
+		  uint32_t parent_idx, char why[CHAINSET_WHY_SZ])
 {
 	struct chain_block *b = &cs->block[i];
 	struct header_fields f;
@@ -163,8 +160,7 @@ static bool place(struct chainset *cs, uint32_t i, const struct chain_block *par
 
 	header_decode(&f, b->header);
 	if (!pow_target(cs->net, f.bits, &target)) {
-		snprintf(why, CHAINSET_WHY_SZ, "a block's target is not possible on %s",
-			 cs->net->name);
+		snprintf(why, CHAINSET_WHY_SZ, "a block's target is not possible on %s", cs->net->name);
 		return false;
 	}
 	work = pow_work(&target);
@@ -213,8 +209,8 @@ static bool put_in_order(struct chainset *cs, char why[CHAINSET_WHY_SZ])
 
 			header_decode(&f, cs->block[b].header);
 			parent = lookup(cs, &f.prev);
-			if (!place(cs, b, parent == CHAINSET_NONE ? NULL : &cs->block[parent],
-				   new_idx, parent, why))
+			if (!place(cs, b, parent == CHAINSET_NONE ? NULL : &cs->block[parent], new_idx, parent,
+				   why))
 				goto out;
 			new_idx[b] = done;
 			sorted[done++] = cs->block[b];
@@ -237,9 +233,8 @@ out:
 	return ok;
 }
 
-struct chainset *chainset_open(const char *const *paths, unsigned cnt,
-			       const struct network *network, uint32_t anchor_height,
-			       char why[CHAINSET_WHY_SZ])
+struct chainset *chainset_open(const char *const *paths, unsigned cnt, const struct network *network,
+			       uint32_t anchor_height, char why[CHAINSET_WHY_SZ])
 {
 	struct chainset *cs = calloc(1, sizeof(*cs));
 	uint32_t cap = 0, highest = 0;
@@ -257,8 +252,7 @@ struct chainset *chainset_open(const char *const *paths, unsigned cnt,
 	}
 	if (cs->cnt == 0 || !cs->net) {
 		snprintf(why, CHAINSET_WHY_SZ,
-			 cs->cnt ? "raw blocks do not tell their network: give --network"
-				 : "no blocks");
+			 cs->cnt ? "raw blocks do not tell their network: give --network" : "no blocks");
 		goto fail;
 	}
 	if (!make_slots(cs))
@@ -336,16 +330,14 @@ bool chainset_learn(struct chainset *cs)
 {
 	uint32_t idx = cs->known++;
 
-	if (cs->tip != CHAINSET_NONE &&
-	    u256_cmp(&cs->block[idx].work, &cs->block[cs->tip].work) <= 0)
+	if (cs->tip != CHAINSET_NONE && u256_cmp(&cs->block[idx].work, &cs->block[cs->tip].work) <= 0)
 		return false;
 	cs->tip = idx;
 	/* Down to where the old and the new chain agree. */
 	for (uint32_t b = idx; b != CHAINSET_NONE; b = cs->block[b].parent) {
 		uint32_t *at = &cs->active[cs->block[b].height - cs->first_height];
 
-		if (*at ==
-		    b) /* block 0 is the lowest of all, so an unset entry ends nothing early */
+		if (*at == b) /* block 0 is the lowest of all, so an unset entry ends nothing early */
 			break;
 		*at = b;
 	}
@@ -364,8 +356,7 @@ uint32_t chainset_tip_height(const struct chainset *cs)
 
 uint32_t chainset_at(const struct chainset *cs, uint32_t height)
 {
-	if (height < cs->first_height || cs->tip == CHAINSET_NONE ||
-	    height > cs->block[cs->tip].height)
+	if (height < cs->first_height || cs->tip == CHAINSET_NONE || height > cs->block[cs->tip].height)
 		return CHAINSET_NONE;
 	return cs->active[height - cs->first_height];
 }

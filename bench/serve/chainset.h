@@ -33,9 +33,8 @@ struct chainset;
 
 /* network NULL: what the files say, and an error if they do not.  anchor_height: of the lowest block when its
    parent is in no file and is not genesis; 0 when not given.  NULL with a sentence in why. */
-struct chainset *chainset_open(const char *const *paths, unsigned cnt,
-			       const struct network *network, uint32_t anchor_height,
-			       char why[CHAINSET_WHY_SZ]);
+struct chainset *chainset_open(const char *const *paths, unsigned cnt, const struct network *network,
+			       uint32_t anchor_height, char why[CHAINSET_WHY_SZ]);
 void chainset_close(struct chainset *cs);
 
 const struct network *chainset_network(const struct chainset *cs);

@@ -66,8 +66,7 @@ static size_t put_front(uint8_t *out, const uint8_t *block, uint32_t tx_cnt)
 	return at;
 }
 
-size_t fault_mutate(uint8_t *out, const uint8_t *block, size_t sz, const struct tx_view *tx,
-		    uint32_t tx_cnt)
+size_t fault_mutate(uint8_t *out, const uint8_t *block, size_t sz, const struct tx_view *tx, uint32_t tx_cnt)
 {
 	/* With 2^k * odd leaves the level of odd width pairs its last node with itself; repeating the 2^k leaves
 	   under that node says the same explicitly. */

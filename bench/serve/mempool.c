@@ -54,8 +54,7 @@ static uint32_t slot_of(const struct mempool *m, const struct hash256 *id, bool 
 	return at;
 }
 
-const struct mempool_tx *mempool_find(const struct mempool *m, const struct hash256 *id,
-				      bool by_wtxid)
+const struct mempool_tx *mempool_find(const struct mempool *m, const struct hash256 *id, bool by_wtxid)
 {
 	uint32_t s = m->by_id[by_wtxid][slot_of(m, id, by_wtxid)];
 

@@ -25,8 +25,7 @@ void mempool_free(struct mempool *m);
 uint32_t mempool_cnt(const struct mempool *m);
 const struct mempool_tx *mempool_at(const struct mempool *m, uint32_t i);
 /* By txid or by wtxid; NULL if there is none. */
-const struct mempool_tx *mempool_find(const struct mempool *m, const struct hash256 *id,
-				      bool by_wtxid);
+const struct mempool_tx *mempool_find(const struct mempool *m, const struct hash256 *id, bool by_wtxid);
 
 enum mempool_verdict { MEMPOOL_NEW, MEMPOOL_KNOWN, MEMPOOL_FULL, MEMPOOL_BAD };
 /* Parses and keeps a copy.  txid is set unless MEMPOOL_BAD; *why is then the parser's word. */

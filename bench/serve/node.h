@@ -19,8 +19,7 @@
 #define NODE_PEERS_MAX 16u
 
 struct node_stats {
-	uint64_t blocks, blocks_stripped, block_bytes, headers, txs_in, txs_new, faults,
-		connections;
+	uint64_t blocks, blocks_stripped, block_bytes, headers, txs_in, txs_new, faults, connections;
 };
 
 struct node {
@@ -75,8 +74,7 @@ struct peer {
 };
 
 /* recv.c: handles one whole message.  False: drop the connection, for *why. */
-bool peer_message(struct peer *p, enum p2p_type type, const uint8_t *payload, size_t sz,
-		  const char **why);
+bool peer_message(struct peer *p, enum p2p_type type, const uint8_t *payload, size_t sz, const char **why);
 
 /* send.c */
 /* Queues a message; payload as encoded. */

@@ -71,9 +71,7 @@ static bool flush_block(struct peer *p)
 
 	outgoing_free(o);
 	if (again)
-		peer_send_block(p,
-				chainset_at(p->node->chain, chainset_first_height(p->node->chain)),
-				true);
+		peer_send_block(p, chainset_at(p->node->chain, chainset_first_height(p->node->chain)), true);
 	return true;
 }
 

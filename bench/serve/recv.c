@@ -12,8 +12,7 @@ static bool on_version(struct peer *p, const uint8_t *payload, size_t sz, const 
 	struct p2p_version theirs,
 		ours = {
 			.version = P2P_PROTOCOL,
-			.services = P2P_SERVICE_NETWORK | P2P_SERVICE_WITNESS |
-				    P2P_SERVICE_NETWORK_LIMITED,
+			.services = P2P_SERVICE_NETWORK | P2P_SERVICE_WITNESS | P2P_SERVICE_NETWORK_LIMITED,
 			.time = (int64_t)time(NULL),
 			.nonce = rng_next(&n->rng),
 			.agent = "/vigil-replay:" VIGIL_VERSION "/",
@@ -108,8 +107,7 @@ static uint32_t headers_from(const struct node *n, const struct p2p_getheaders *
 static bool on_getheaders(struct peer *p, const uint8_t *payload, size_t sz, const char **why)
 {
 	struct node *n = p->node;
-	uint32_t cnt = 0, tip = chainset_tip_height(n->chain),
-		 first = chainset_first_height(n->chain);
+	uint32_t cnt = 0, tip = chainset_tip_height(n->chain), first = chainset_first_height(n->chain);
 	uint32_t last = chainset_tip(n->chain);
 	struct p2p_getheaders g;
 	uint8_t *headers, *out;
@@ -122,8 +120,7 @@ static bool on_getheaders(struct peer *p, const uint8_t *payload, size_t sz, con
 		uint32_t h = headers_from(n, &g);
 
 		h = h > tip ? tip : h;
-		send_header_without_work(
-			p, chainset_block(n->chain, chainset_at(n->chain, h))->header);
+		send_header_without_work(p, chainset_block(n->chain, chainset_at(n->chain, h))->header);
 		return true;
 	}
 	headers = malloc(P2P_HEADERS_MAX * HEADER_SZ + P2P_HEADERS_SZ_MAX);
@@ -135,8 +132,7 @@ static bool on_getheaders(struct peer *p, const uint8_t *payload, size_t sz, con
 	if (g.cnt == 0) {
 		last = chainset_find(n->chain, &g.stop);
 		if (last != CHAINSET_NONE)
-			memcpy(headers + HEADER_SZ * cnt++, chainset_block(n->chain, last)->header,
-			       HEADER_SZ);
+			memcpy(headers + HEADER_SZ * cnt++, chainset_block(n->chain, last)->header, HEADER_SZ);
 	} else {
 		for (uint32_t h = headers_from(n, &g); h <= tip && cnt < P2P_HEADERS_MAX; h++) {
 			const struct chain_block *b;
@@ -273,8 +269,7 @@ static bool on_ready_message(struct peer *p, enum p2p_type type, const uint8_t *
 	return true;
 }
 
-bool peer_message(struct peer *p, enum p2p_type type, const uint8_t *payload, size_t sz,
-		  const char **why)
+bool peer_message(struct peer *p, enum p2p_type type, const uint8_t *payload, size_t sz, const char **why)
 {
 	if (type == P2P_VERSION)
 		return on_version(p, payload, sz, why);

@@ -42,8 +42,7 @@ void peer_send_raw(struct peer *p, const void *bytes, size_t sz)
 		memcpy(at, bytes, sz);
 }
 
-static void block_head(const struct network *net, uint8_t head[P2P_HEAD_SZ], uint32_t sz,
-		       const uint8_t sum[4])
+static void block_head(const struct network *net, uint8_t head[P2P_HEAD_SZ], uint32_t sz, const uint8_t sum[4])
 {
 	memset(head, 0, P2P_HEAD_SZ);
 	memcpy(head, net->magic, 4);
@@ -97,8 +96,7 @@ static void damage(struct peer *p, uint32_t height)
 		sz = o->sz / 2;
 		memcpy(copy, o->data, sz);
 	}
-	if (sz ==
-	    0) { /* FAULT_CORRUPT, or a block that has no mutation: another locktime, another txid */
+	if (sz == 0) { /* FAULT_CORRUPT, or a block that has no mutation: another locktime, another txid */
 		sz = o->sz;
 		memcpy(copy, o->data, sz);
 		copy[sz - 1] ^= 0x01;
@@ -158,8 +156,7 @@ void peer_send_block(struct peer *p, uint32_t idx, bool witness)
 
 static void serve_tx(struct peer *p, const struct p2p_inv_item *item)
 {
-	const struct mempool_tx *t = mempool_find(p->node->pool, &item->hash,
-						  item->type == P2P_INV_WTX);
+	const struct mempool_tx *t = mempool_find(p->node->pool, &item->hash, item->type == P2P_INV_WTX);
 	uint8_t out[3 + P2P_INV_STRIDE];
 	uint8_t *stripped;
 

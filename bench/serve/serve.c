@@ -104,8 +104,7 @@ static bool must_hold(struct pace *p, const struct node *n)
 {
 	const struct serve_options *o = p->o;
 
-	if (p->holds_passed == o->hold_cnt ||
-	    chainset_tip_height(n->chain) < o->hold[p->holds_passed])
+	if (p->holds_passed == o->hold_cnt || chainset_tip_height(n->chain) < o->hold[p->holds_passed])
 		return false;
 	p->holds_passed++;
 	report_begin(n->report, "hold", mono_ns());
@@ -223,8 +222,7 @@ static bool node_open(struct node *n, const struct serve_options *o)
 	}
 	n->faults = o->faults;
 	n->rng = rng_stream(mono_ns(), (uint64_t)getpid(), 0);
-	while (chainset_known(n->chain) < o->start_blocks &&
-	       chainset_known(n->chain) < chainset_cnt(n->chain))
+	while (chainset_known(n->chain) < o->start_blocks && chainset_known(n->chain) < chainset_cnt(n->chain))
 		learn(n, false);
 	for (uint32_t i = 0; o->precompute && i < chainset_cnt(n->chain); i++)
 		chainset_checksum(n->chain, i);

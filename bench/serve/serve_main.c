@@ -171,8 +171,7 @@ static bool read_ip4(const char *s, uint8_t ip[4])
 	struct net_addr a;
 	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 
-	if (strchr(s, ':') || !net_addr_parse(&a, s, 0) ||
-	    memcmp(a.ip, mapped, sizeof(mapped)) != 0)
+	if (strchr(s, ':') || !net_addr_parse(&a, s, 0) || memcmp(a.ip, mapped, sizeof(mapped)) != 0)
 		return false;
 	memcpy(ip, a.ip + 12, 4);
 	return true;
@@ -196,8 +195,8 @@ static bool read_mac(const char *s, uint8_t mac[6])
 {
 	int used = 0;
 
-	return sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2],
-		      &mac[3], &mac[4], &mac[5], &used) == 6 &&
+	return sscanf(s, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
+		      &mac[5], &used) == 6 &&
 	       s[used] == '\0';
 }
 
@@ -227,16 +226,14 @@ static bool read_fault(struct serve_options *o, enum fault_kind k, const char *s
 	char *colon;
 
 	if (!fault_needs_height(k))
-		return (!s || read_num(s, UINT32_MAX, &times)) &&
-		       fault_arm(&o->faults, k, 0, (uint32_t)times);
+		return (!s || read_num(s, UINT32_MAX, &times)) && fault_arm(&o->faults, k, 0, (uint32_t)times);
 	if (strlen(s) >= sizeof(text))
 		return false;
 	strcpy(text, s);
 	colon = strchr(text, ':');
 	if (colon)
 		*colon = '\0';
-	return read_num(text, UINT32_MAX, &height) &&
-	       (!colon || read_num(colon + 1, UINT32_MAX, &times)) &&
+	return read_num(text, UINT32_MAX, &height) && (!colon || read_num(colon + 1, UINT32_MAX, &times)) &&
 	       fault_arm(&o->faults, k, (uint32_t)height, (uint32_t)times);
 }
 
@@ -310,9 +307,9 @@ static void add_fault_options(void)
 	for (int k = 0; k < FAULT_KIND_CNT; k++) {
 		bool needs = fault_needs_height((enum fault_kind)k);
 
-		longopts[PLAIN_OPT_CNT + k] = (struct option){
-			fault_name((enum fault_kind)k),
-			needs ? required_argument : optional_argument, NULL, OPT_FAULT + k};
+		longopts[PLAIN_OPT_CNT + k] = (struct option){fault_name((enum fault_kind)k),
+							      needs ? required_argument : optional_argument,
+							      NULL, OPT_FAULT + k};
 	}
 }
 
@@ -336,8 +333,8 @@ int serve_parse(struct serve_options *o, int argc, char **argv, bool *done)
 		if (c == '?')
 			return 2;
 		if (!read_option(o, c, optarg)) {
-			fprintf(stderr, "vigil-replay serve: bad value for --%s: %s\n",
-				longopts[which].name, optarg ? optarg : "");
+			fprintf(stderr, "vigil-replay serve: bad value for --%s: %s\n", longopts[which].name,
+				optarg ? optarg : "");
 			return 2;
 		}
 	}
@@ -393,9 +390,8 @@ int serve_main(int argc, char **argv)
 	serve_catch_signals();
 	if (rte_eal_init(argc, argv) < 0) {
 		free(chain_paths);
-		fprintf(stderr,
-			"vigil-replay serve: DPDK does not start with these options (see above); "
-			"own options go behind --\n");
+		fprintf(stderr, "vigil-replay serve: DPDK does not start with these options (see above); "
+				"own options go behind --\n");
 		return 1;
 	}
 	rc = serve_run(&o);

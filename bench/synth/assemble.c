@@ -14,14 +14,12 @@ enum {
 	COMMITMENT_SZ = 38, /* script of the witness commitment output */
 	PLANTS_MAX = 480,   /* in one block; as many of the longest fit its weight */
 	BLOCK_INTERVAL_S = 600,
-	TIME_SPREAD_S =
-		700 /* real headers step back by minutes now and then; median time still rises */
+	TIME_SPREAD_S = 700 /* real headers step back by minutes now and then; median time still rises */
 };
 /* Room for the header and the coinbase, in weight. */
 #define BLOCK_OVERHEAD_WEIGHT 2000u
 
-static_assert(BLOCK_OVERHEAD_WEIGHT + PLANTS_MAX * 4 * BREACH_TX_SZ_MAX <= BLOCK_WEIGHT_MAX,
-	      "they fit");
+static_assert(BLOCK_OVERHEAD_WEIGHT + PLANTS_MAX * 4 * BREACH_TX_SZ_MAX <= BLOCK_WEIGHT_MAX, "they fit");
 
 struct assembler {
 	const struct synth_config *cfg;
@@ -30,8 +28,7 @@ struct assembler {
 	uint8_t *room;
 	struct tx_view *tx, *whole_tx;
 	struct hash256 *txid, *scratch;
-	uint32_t plant_at
-		[PLANTS_MAX]; /* before which ordinary transaction each plant goes, ascending */
+	uint32_t plant_at[PLANTS_MAX]; /* before which ordinary transaction each plant goes, ascending */
 	uint32_t plant_tx_idx[PLANTS_MAX];
 	size_t commitment_off; /* into the writer's bytes; 0: none */
 	struct breach breach;
@@ -87,8 +84,8 @@ static void put_height(struct put *w, uint32_t height)
 	put_le(w, height, sz);
 }
 
-static void put_coinbase(struct assembler *a, struct put *w, const struct plan_block *b,
-			 struct rng *r, bool with_commitment)
+static void put_coinbase(struct assembler *a, struct put *w, const struct plan_block *b, struct rng *r,
+			 bool with_commitment)
 {
 	uint8_t script_room[64];
 	struct put script = {script_room, 0, sizeof(script_room), false};
@@ -131,8 +128,8 @@ static int u32_cmp(const void *pa, const void *pb)
 }
 
 /* Writes what is planted before ordinary transaction number `at` (everything left when at is UINT32_MAX). */
-static void put_plants(struct assembler *a, struct put *w, const struct plant *plants,
-		       uint32_t plant_cnt, uint32_t at, uint32_t *done, uint32_t *tx_cnt)
+static void put_plants(struct assembler *a, struct put *w, const struct plant *plants, uint32_t plant_cnt,
+		       uint32_t at, uint32_t *done, uint32_t *tx_cnt)
 {
 	for (; *done < plant_cnt && a->plant_at[*done] <= at; (*done)++) {
 		const struct plant *p = &plants[*done];
@@ -146,14 +143,12 @@ static void put_plants(struct assembler *a, struct put *w, const struct plant *p
 }
 
 /* Ordinary and planted transactions after the coinbase; returns the number of all, coinbase included. */
-static uint32_t put_body(struct assembler *a, struct put *w, struct rng *r,
-			 const struct plant *plants, uint32_t plant_cnt)
+static uint32_t put_body(struct assembler *a, struct put *w, struct rng *r, const struct plant *plants,
+			 uint32_t plant_cnt)
 {
-	uint32_t ordinary = a->cfg->txs_per_block ? a->cfg->txs_per_block - 1
-						  : a->cfg->block_bytes / 450;
+	uint32_t ordinary = a->cfg->txs_per_block ? a->cfg->txs_per_block - 1 : a->cfg->block_bytes / 450;
 	bool by_cnt = a->cfg->txs_per_block != 0;
-	uint32_t weight = BLOCK_OVERHEAD_WEIGHT + plant_cnt * 4 * BREACH_TX_SZ_MAX, tx_cnt = 1,
-		 done = 0;
+	uint32_t weight = BLOCK_OVERHEAD_WEIGHT + plant_cnt * 4 * BREACH_TX_SZ_MAX, tx_cnt = 1, done = 0;
 
 	if (by_cnt)
 		ordinary -= plant_cnt < ordinary ? plant_cnt : ordinary;
@@ -231,8 +226,8 @@ static struct hash256 mine(struct assembler *a, uint8_t *data, const struct hash
 }
 
 int assembler_build(struct assembler *a, const struct plan_block *b, const struct hash256 *prev,
-		    const struct plant *plants, uint32_t plant_cnt, struct built_block *out,
-		    char *why, size_t why_sz)
+		    const struct plant *plants, uint32_t plant_cnt, struct built_block *out, char *why,
+		    size_t why_sz)
 {
 	struct rng r = rng_stream(a->cfg->seed, STREAM_BLOCK + b->branch, b->height);
 	uint8_t *base = a->room + HEADER_SZ + COUNT_ROOM;
@@ -244,8 +239,8 @@ int assembler_build(struct assembler *a, const struct plan_block *b, const struc
 	bool mutated;
 
 	if (plant_cnt > PLANTS_MAX) {
-		snprintf(why, why_sz, "%u planted transactions do not fit the block at height %u",
-			 plant_cnt, b->height);
+		snprintf(why, why_sz, "%u planted transactions do not fit the block at height %u", plant_cnt,
+			 b->height);
 		return -1;
 	}
 	put_coinbase(a, &w, b, &r, a->cfg->segwit_ppm > 0 || plant_cnt > 0);

@@ -29,7 +29,7 @@ struct built_block {
 /* Builds the block on prev with the plants given (all of one block).  Returns 0, or -1 with a sentence in why
    when the plants do not fit. */
 int assembler_build(struct assembler *a, const struct plan_block *b, const struct hash256 *prev,
-		    const struct plant *plants, uint32_t plant_cnt, struct built_block *out,
-		    char *why, size_t why_sz);
+		    const struct plant *plants, uint32_t plant_cnt, struct built_block *out, char *why,
+		    size_t why_sz);
 
 #endif

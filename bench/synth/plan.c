@@ -16,16 +16,14 @@ static int check(const struct synth_config *cfg, char *why, size_t why_sz)
 		return -1;
 	}
 	if (cfg->txs_per_block > SYNTH_TXS_MAX) {
-		snprintf(why, why_sz, "more than %u transactions do not fit a block",
-			 SYNTH_TXS_MAX);
+		snprintf(why, why_sz, "more than %u transactions do not fit a block", SYNTH_TXS_MAX);
 		return -1;
 	}
 	if (cfg->txs_per_block == 0 && (cfg->block_bytes < 1000 || cfg->block_bytes > 3900000)) {
 		snprintf(why, why_sz, "a block's size must be 1000 to 3900000 bytes");
 		return -1;
 	}
-	if ((uint64_t)cfg->breaches + cfg->stale_breaches + cfg->both_breaches +
-		    cfg->breach_height_cnt >
+	if ((uint64_t)cfg->breaches + cfg->stale_breaches + cfg->both_breaches + cfg->breach_height_cnt >
 	    SYNTH_BREACHES_MAX) {
 		snprintf(why, why_sz, "at most %u breaches", SYNTH_BREACHES_MAX);
 		return -1;
@@ -54,10 +52,8 @@ static int check(const struct synth_config *cfg, char *why, size_t why_sz)
 static void extend(struct plan *p, uint32_t from, uint32_t to, uint32_t branch)
 {
 	for (uint32_t h = from; h <= to; h++) {
-		p->block[p->block_cnt] =
-			(struct plan_block){.height = h,
-					    .branch = branch,
-					    .parent = h == 1 ? -1 : (int32_t)p->best[h - 1]};
+		p->block[p->block_cnt] = (struct plan_block){
+			.height = h, .branch = branch, .parent = h == 1 ? -1 : (int32_t)p->best[h - 1]};
 		p->best[h] = p->block_cnt++;
 	}
 }
@@ -81,8 +77,7 @@ static void lay_out(struct plan *p, const struct synth_config *cfg)
 	extend(p, tip + 1, p->tip_height, cfg->reorg_cnt);
 }
 
-static void plant_dispute(struct plan *p, const struct synth_config *cfg, uint32_t block,
-			  uint32_t id)
+static void plant_dispute(struct plan *p, const struct synth_config *cfg, uint32_t block, uint32_t id)
 {
 	const struct plan_block *b = &p->block[block];
 	uint32_t confirm = 0;
@@ -106,15 +101,12 @@ static uint32_t stratum(struct rng *r, uint32_t i, uint32_t cnt, uint32_t lo, ui
 }
 
 /* A stale block and the block that took its place can hold the same dispute. */
-static void plant_in_stale(struct plan *p, const struct synth_config *cfg, const uint32_t *stale,
-			   uint32_t *id)
+static void plant_in_stale(struct plan *p, const struct synth_config *cfg, const uint32_t *stale, uint32_t *id)
 {
 	struct rng r = rng_stream(cfg->seed, STREAM_PLACE, 1);
 
 	for (uint32_t i = 0; i < cfg->stale_breaches; i++)
-		plant_dispute(p, cfg,
-			      stale[stratum(&r, i, cfg->stale_breaches, 0, p->stale_cnt - 1)],
-			      (*id)++);
+		plant_dispute(p, cfg, stale[stratum(&r, i, cfg->stale_breaches, 0, p->stale_cnt - 1)], (*id)++);
 	for (uint32_t i = 0; i < cfg->both_breaches; i++) {
 		uint32_t b = stale[stratum(&r, i, cfg->both_breaches, 0, p->stale_cnt - 1)];
 
@@ -146,13 +138,11 @@ static int plant_all(struct plan *p, const struct synth_config *cfg, char *why, 
 		return -1;
 	}
 	if (from > p->tip_height) {
-		snprintf(why, why_sz, "breaches from height %u, but the chain ends at %u", from,
-			 p->tip_height);
+		snprintf(why, why_sz, "breaches from height %u, but the chain ends at %u", from, p->tip_height);
 		goto fail;
 	}
 	for (uint32_t i = 0; i < cfg->breaches; i++)
-		plant_dispute(p, cfg, p->best[stratum(&r, i, cfg->breaches, from, p->tip_height)],
-			      id++);
+		plant_dispute(p, cfg, p->best[stratum(&r, i, cfg->breaches, from, p->tip_height)], id++);
 	for (uint32_t i = 0; i < cfg->breach_height_cnt; i++) {
 		uint32_t h = cfg->breach_heights[i];
 

@@ -28,8 +28,7 @@ struct plan {
 	uint32_t block_cnt;
 	uint32_t stale_cnt;
 	uint32_t tip_height;
-	uint32_t *
-		best; /* best[h]: the index of the final best chain's block at height h; best[0] is unused */
+	uint32_t *best; /* best[h]: the index of the final best chain's block at height h; best[0] is unused */
 	struct plant *plant; /* ordered by block */
 	uint32_t plant_cnt;
 };

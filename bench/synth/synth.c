@@ -41,8 +41,7 @@ static int open_out(struct run *r, FILE **f, const char *name)
 	return 0;
 }
 
-static void write_breach(struct run *r, const struct plan_block *pb, const struct plant *p,
-			 uint32_t tx_idx)
+static void write_breach(struct run *r, const struct plan_block *pb, const struct plant *p, uint32_t tx_idx)
 {
 	struct breach *b = &r->breach;
 	char block[HASH_HEX_SZ], dispute[HASH_HEX_SZ], penalty[HASH_HEX_SZ];
@@ -67,9 +66,8 @@ static void write_breach(struct run *r, const struct plan_block *pb, const struc
 		"\"dispute_txid\": \"%s\", \"penalty_txid\": \"%s\", \"locator_current\": \"%s\", "
 		"\"locator_legacy\": \"%s\", \"confirm_height\": %s, \"penalty_hex\": \"%s\", "
 		"\"dispute_hex\": \"%s\"}",
-		r->sum->breaches ? ",\n" : "", pb->height, block, tx_idx,
-		pb->stale ? "stale" : "best", dispute, penalty, current, legacy, confirm,
-		penalty_hex, dispute_hex);
+		r->sum->breaches ? ",\n" : "", pb->height, block, tx_idx, pb->stale ? "stale" : "best", dispute,
+		penalty, current, legacy, confirm, penalty_hex, dispute_hex);
 	r->sum->breaches++;
 }
 
@@ -121,8 +119,8 @@ static int generate(struct run *r)
 
 		while (end < r->plan.plant_cnt && r->plan.plant[end].block == i)
 			end++;
-		if (assembler_build(r->assembler, pb, prev, r->plan.plant + at, end - at, &b,
-				    r->why, r->why_sz) ||
+		if (assembler_build(r->assembler, pb, prev, r->plan.plant + at, end - at, &b, r->why,
+				    r->why_sz) ||
 		    write_block(r, &b))
 			return -1;
 		pb->hash = b.hash;
@@ -186,11 +184,7 @@ static int close_out(struct run *r, FILE *f, const char *name)
 
 int synth_run(const struct synth_config *cfg, struct synth_summary *out, char *why, size_t why_sz)
 {
-	struct run r = {.cfg = cfg,
-			.net = network_get(NET_REGTEST),
-			.sum = out,
-			.why = why,
-			.why_sz = why_sz};
+	struct run r = {.cfg = cfg, .net = network_get(NET_REGTEST), .sum = out, .why = why, .why_sz = why_sz};
 	const char *kernel_why = "";
 	const struct txid_kernel *kernel = txid_select(cpu_features(), NULL, &kernel_why);
 	int rc = -1;

@@ -31,17 +31,15 @@ struct synth_reorg {
 struct synth_config {
 	const char *dir; /* created when absent */
 	uint64_t seed;
-	uint32_t blocks;         /* height of the final tip; raised to the end of the last reorg */
-	uint32_t txs_per_block;  /* with the coinbase; 0: by block_bytes */
-	uint32_t block_bytes;    /* wire bytes aimed at; used when txs_per_block is 0 */
-	uint32_t segwit_ppm;     /* of the ordinary transactions, per million */
-	uint32_t breaches;       /* spread over the final best chain, from breach_from on */
-	uint32_t breach_from;    /* lowest height of spread breaches */
-	uint32_t stale_breaches; /* spread over the stale blocks */
-	uint32_t
-		both_breaches; /* dispute in a stale block, and again in the branch that replaced it */
-	uint32_t
-		confirm_after; /* penalties are mined so many blocks after their dispute; 0: never */
+	uint32_t blocks;                /* height of the final tip; raised to the end of the last reorg */
+	uint32_t txs_per_block;         /* with the coinbase; 0: by block_bytes */
+	uint32_t block_bytes;           /* wire bytes aimed at; used when txs_per_block is 0 */
+	uint32_t segwit_ppm;            /* of the ordinary transactions, per million */
+	uint32_t breaches;              /* spread over the final best chain, from breach_from on */
+	uint32_t breach_from;           /* lowest height of spread breaches */
+	uint32_t stale_breaches;        /* spread over the stale blocks */
+	uint32_t both_breaches;         /* dispute in a stale block, and again in the branch that replaced it */
+	uint32_t confirm_after;         /* penalties are mined so many blocks after their dispute; 0: never */
 	const uint32_t *breach_heights; /* one more breach in the best chain for each entry */
 	uint32_t breach_height_cnt;
 	const struct synth_reorg *reorgs; /* ascending; each above where the one before ended */

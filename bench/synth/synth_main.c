@@ -192,11 +192,10 @@ static void print_summary(const struct synth_summary *s)
 	       "\"outputs\": %llu, "
 	       "\"bytes\": %llu, \"stripped_bytes\": %llu, \"stripped_tx_bytes\": {\"mean\": %.1f, "
 	       "\"p50\": %u, \"p90\": %u, \"max\": %u}}\n",
-	       s->tip_height, tip, s->blocks, s->stale_blocks, s->breaches,
-	       (unsigned long long)s->txs, (unsigned long long)s->segwit_txs,
-	       (unsigned long long)s->inputs, (unsigned long long)s->outputs,
-	       (unsigned long long)s->bytes, (unsigned long long)s->stripped_bytes, s->tx_mean,
-	       s->tx_p50, s->tx_p90, s->tx_max);
+	       s->tip_height, tip, s->blocks, s->stale_blocks, s->breaches, (unsigned long long)s->txs,
+	       (unsigned long long)s->segwit_txs, (unsigned long long)s->inputs, (unsigned long long)s->outputs,
+	       (unsigned long long)s->bytes, (unsigned long long)s->stripped_bytes, s->tx_mean, s->tx_p50,
+	       s->tx_p90, s->tx_max);
 }
 
 int synth_main(int argc, char **argv)
@@ -222,8 +221,8 @@ int synth_main(int argc, char **argv)
 		if (c == '?')
 			return 2;
 		if (!parse_option(&o, (enum opt)c, optarg)) {
-			fprintf(stderr, "vigil-replay synth: bad value for --%s: %s\n",
-				longopts[which].name, optarg);
+			fprintf(stderr, "vigil-replay synth: bad value for --%s: %s\n", longopts[which].name,
+				optarg);
 			return 2;
 		}
 	}

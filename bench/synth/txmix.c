@@ -11,25 +11,14 @@ static const struct range input_cnt[] = {
 };
 
 static const struct range output_cnt[] = {
-	{1800, 1, 1},  {8350, 2, 2},   {9000, 3, 3},     {9480, 4, 6},
-	{9850, 7, 20}, {9978, 21, 60}, {10000, 61, 300},
+	{1800, 1, 1}, {8350, 2, 2}, {9000, 3, 3}, {9480, 4, 6}, {9850, 7, 20}, {9978, 21, 60}, {10000, 61, 300},
 };
 
-enum spend {
-	P2PKH,
-	P2PKH_LONG_KEY,
-	P2SH_MULTISIG,
-	P2WPKH,
-	P2SH_P2WPKH,
-	P2TR_KEY,
-	P2WSH_MULTISIG,
-	INSCRIPTION
-};
+enum spend { P2PKH, P2PKH_LONG_KEY, P2SH_MULTISIG, P2WPKH, P2SH_P2WPKH, P2TR_KEY, P2WSH_MULTISIG, INSCRIPTION };
 
 /* lo is an enum spend; a wallet spends one kind of output, so it is drawn once a transaction. */
-static const struct range spend_legacy[] = {{8500, P2PKH, P2PKH},
-					    {8800, P2PKH_LONG_KEY, P2PKH_LONG_KEY},
-					    {10000, P2SH_MULTISIG, P2SH_MULTISIG}};
+static const struct range spend_legacy[] = {
+	{8500, P2PKH, P2PKH}, {8800, P2PKH_LONG_KEY, P2PKH_LONG_KEY}, {10000, P2SH_MULTISIG, P2SH_MULTISIG}};
 
 static const struct range spend_segwit[] = {
 	{5600, P2WPKH, P2WPKH},
@@ -254,8 +243,8 @@ static void put_output(struct put *w, struct rng *r, enum pay kind)
 	}
 }
 
-static uint32_t write_tx(struct put *w, struct rng *r, bool segwit, enum spend kind,
-			 uint32_t in_cnt, uint32_t out_cnt)
+static uint32_t write_tx(struct put *w, struct rng *r, bool segwit, enum spend kind, uint32_t in_cnt,
+			 uint32_t out_cnt)
 {
 	size_t start = w->sz, wit_sz = 0;
 

@@ -152,16 +152,14 @@ static bool report_set(const struct set *set, const struct set *raw, unsigned ro
 			.vs_raw = ratio_of(s->raw_ns, s->hash_ns, rounds,
 					   (double)set->padded_sz / (double)raw->padded_sz),
 			.merkle_us = ratio_of(s->root_ns, NULL, rounds, 1e-3),
-			.merkle_vs_library = ratio_of(subjects[pair_lib].root_ns, s->root_ns,
-						      rounds, 1),
+			.merkle_vs_library = ratio_of(subjects[pair_lib].root_ns, s->root_ns, rounds, 1),
 		};
 	}
 	if (sets == NULL) {
 		report_text(set, f, subject_cnt, &f[lib], &f[pair_lib]);
 		return true;
 	}
-	return json_array_append_new(sets,
-				     report_json(set, f, subject_cnt, &f[lib], &f[pair_lib])) == 0;
+	return json_array_append_new(sets, report_json(set, f, subject_cnt, &f[lib], &f[pair_lib])) == 0;
 }
 
 /* Frees the set. */
@@ -229,9 +227,9 @@ static json_t *conditions(unsigned rounds)
 			break;
 	if (f != NULL)
 		fclose(f);
-	return json_pack("{s:s,s:i,s:s,s:i,s:i,s:f}", "cpu", cpu, "features", (int)cpu_features(),
-			 "selected", best != NULL ? best->name : why, "lcores", 1, "rounds",
-			 (int)rounds, "sample_ms", SAMPLE_NS / 1e6);
+	return json_pack("{s:s,s:i,s:s,s:i,s:i,s:f}", "cpu", cpu, "features", (int)cpu_features(), "selected",
+			 best != NULL ? best->name : why, "lcores", 1, "rounds", (int)rounds, "sample_ms",
+			 SAMPLE_NS / 1e6);
 }
 
 /* All sets; false if one cannot be had or a result is wrong. */
@@ -277,8 +275,7 @@ int main(int argc, char **argv)
 			ok = false;
 	}
 	if (!ok || rounds == 0 || rounds > ROUNDS_MAX) {
-		fprintf(stderr,
-			"usage: %s [--json] [--rounds 1..%u] [--kernel NAME] [BLOCKFILE ...]\n",
+		fprintf(stderr, "usage: %s [--json] [--rounds 1..%u] [--kernel NAME] [BLOCKFILE ...]\n",
 			argv[0], ROUNDS_MAX);
 		return 2;
 	}

@@ -17,40 +17,39 @@ bool libraries_init(void)
 }
 
 /* Each library's own start, feed and end, between the parts of the preimage and the second hash. */
-#define LIBRARY(name, ctx_decl, START, FEED, END)                                                 \
-	static void name##_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, \
-				size_t cnt)                                                       \
-	{                                                                                         \
-		ctx_decl;                                                                         \
-		for (size_t i = 0; i < cnt; i++) {                                                \
-			const uint8_t *t = p + tx[i].off;                                         \
-			uint32_t strip_sz = tx_view_stripped_sz(&tx[i]);                          \
-                                                                                                  \
-			START;                                                                    \
-			if (tx[i].segwit) {                                                       \
-				FEED(t, 4);                                                       \
-				FEED(t + 6, strip_sz - 8);                                        \
-				FEED(t + tx[i].sz - 4, 4);                                        \
-			} else {                                                                  \
-				FEED(t, strip_sz);                                                \
-			}                                                                         \
-			END(txid[i].b);                                                           \
-			START;                                                                    \
-			FEED(txid[i].b, HASH_SZ);                                                 \
-			END(txid[i].b);                                                           \
-		}                                                                                 \
-	}                                                                                         \
-	static void name##_pairs(struct hash256 *out, const struct hash256 *in, size_t pair_cnt)  \
-	{                                                                                         \
-		ctx_decl;                                                                         \
-		for (size_t i = 0; i < pair_cnt; i++) {                                           \
-			START;                                                                    \
-			FEED(in[2 * i].b, 2 * HASH_SZ);                                           \
-			END(out[i].b);                                                            \
-			START;                                                                    \
-			FEED(out[i].b, HASH_SZ);                                                  \
-			END(out[i].b);                                                            \
-		}                                                                                 \
+#define LIBRARY(name, ctx_decl, START, FEED, END)                                                             \
+	static void name##_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt) \
+	{                                                                                                     \
+		ctx_decl;                                                                                     \
+		for (size_t i = 0; i < cnt; i++) {                                                            \
+			const uint8_t *t = p + tx[i].off;                                                     \
+			uint32_t strip_sz = tx_view_stripped_sz(&tx[i]);                                      \
+                                                                                                              \
+			START;                                                                                \
+			if (tx[i].segwit) {                                                                   \
+				FEED(t, 4);                                                                   \
+				FEED(t + 6, strip_sz - 8);                                                    \
+				FEED(t + tx[i].sz - 4, 4);                                                    \
+			} else {                                                                              \
+				FEED(t, strip_sz);                                                            \
+			}                                                                                     \
+			END(txid[i].b);                                                                       \
+			START;                                                                                \
+			FEED(txid[i].b, HASH_SZ);                                                             \
+			END(txid[i].b);                                                                       \
+		}                                                                                             \
+	}                                                                                                     \
+	static void name##_pairs(struct hash256 *out, const struct hash256 *in, size_t pair_cnt)              \
+	{                                                                                                     \
+		ctx_decl;                                                                                     \
+		for (size_t i = 0; i < pair_cnt; i++) {                                                       \
+			START;                                                                                \
+			FEED(in[2 * i].b, 2 * HASH_SZ);                                                       \
+			END(out[i].b);                                                                        \
+			START;                                                                                \
+			FEED(out[i].b, HASH_SZ);                                                              \
+			END(out[i].b);                                                                        \
+		}                                                                                             \
 	}
 
 #define LOW_FEED(p, sz)    SHA256_Update(&c, p, sz)

@@ -2,19 +2,18 @@
 
 #include <stdio.h>
 
-void report_text(const struct set *set, const struct figures *f, unsigned cnt,
-		 const struct figures *lib, const struct figures *pair_lib)
+void report_text(const struct set *set, const struct figures *f, unsigned cnt, const struct figures *lib,
+		 const struct figures *pair_lib)
 {
-	printf("%s: %zu transactions, %zu bytes stripped; best library %s, for pairs %s\n",
-	       set->name, set->cnt, set->stripped_sz, lib->name, pair_lib->name);
+	printf("%s: %zu transactions, %zu bytes stripped; best library %s, for pairs %s\n", set->name, set->cnt,
+	       set->stripped_sz, lib->name, pair_lib->name);
 	for (unsigned i = 0; i < cnt; i++)
 		printf("  %-13s gb_s %5.2f [%5.2f %5.2f]  raw_gb_s %5.2f  vs_library %5.2f  vs_raw "
 		       "%4.2f"
 		       "  merkle_us %7.1f [%7.1f %7.1f]  vs_library %5.2f\n",
-		       f[i].name, f[i].gb_s.median, f[i].gb_s.min, f[i].gb_s.max,
-		       f[i].raw_gb_s.median, f[i].vs_library.median, f[i].vs_raw.median,
-		       f[i].merkle_us.median, f[i].merkle_us.min, f[i].merkle_us.max,
-		       f[i].merkle_vs_library.median);
+		       f[i].name, f[i].gb_s.median, f[i].gb_s.min, f[i].gb_s.max, f[i].raw_gb_s.median,
+		       f[i].vs_library.median, f[i].vs_raw.median, f[i].merkle_us.median, f[i].merkle_us.min,
+		       f[i].merkle_us.max, f[i].merkle_vs_library.median);
 }
 
 static void put(json_t *o, const char *key, struct spread v)
@@ -26,8 +25,7 @@ static void put(json_t *o, const char *key, struct spread v)
 	json_object_set_new(o, spread_key, json_pack("[f,f]", v.min, v.max));
 }
 
-static json_t *kernel_json(const struct figures *f, const struct figures *lib,
-			   const struct figures *pair_lib)
+static json_t *kernel_json(const struct figures *f, const struct figures *lib, const struct figures *pair_lib)
 {
 	json_t *txid = json_pack("{s:s,s:s}", "kernel", f->name, "library", lib->name);
 	json_t *merkle = json_pack("{s:s,s:s}", "kernel", f->name, "library", pair_lib->name);
@@ -43,15 +41,14 @@ static json_t *kernel_json(const struct figures *f, const struct figures *lib,
 	return json_pack("{s:o,s:o}", "txid", txid, "merkle", merkle);
 }
 
-json_t *report_json(const struct set *set, const struct figures *f, unsigned cnt,
-		    const struct figures *lib, const struct figures *pair_lib)
+json_t *report_json(const struct set *set, const struct figures *f, unsigned cnt, const struct figures *lib,
+		    const struct figures *pair_lib)
 {
 	json_t *kernels = json_array();
 
 	for (unsigned i = 0; i < cnt; i++)
 		if (!f[i].is_library)
 			json_array_append_new(kernels, kernel_json(&f[i], lib, pair_lib));
-	return json_pack("{s:s,s:I,s:I,s:o}", "name", set->name, "transactions",
-			 (json_int_t)set->cnt, "stripped_bytes", (json_int_t)set->stripped_sz,
-			 "kernels", kernels);
+	return json_pack("{s:s,s:I,s:I,s:o}", "name", set->name, "transactions", (json_int_t)set->cnt,
+			 "stripped_bytes", (json_int_t)set->stripped_sz, "kernels", kernels);
 }

@@ -20,13 +20,13 @@ struct figures {
 };
 
 /* lib and pair_lib are the best libraries, for transactions and for pairs. */
-void report_text(const struct set *set, const struct figures *f, unsigned cnt,
-		 const struct figures *lib, const struct figures *pair_lib);
+void report_text(const struct set *set, const struct figures *f, unsigned cnt, const struct figures *lib,
+		 const struct figures *pair_lib);
 
 /* The same as an object, a new reference, or NULL without memory:
    {name, transactions, stripped_bytes, kernels: [{txid: {kernel, gb_s, library, ...}, merkle: {...}}]};
    beside each median x stands x_spread: [least, most]. */
-json_t *report_json(const struct set *set, const struct figures *f, unsigned cnt,
-		    const struct figures *lib, const struct figures *pair_lib);
+json_t *report_json(const struct set *set, const struct figures *f, unsigned cnt, const struct figures *lib,
+		    const struct figures *pair_lib);
 
 #endif

@@ -145,8 +145,7 @@ static void take_backlog(struct api *a)
 	for (uint32_t i = 0; i < a->cfg.max_connections; i++) {
 		struct sockaddr_storage from;
 		socklen_t sz = sizeof from;
-		int fd = accept4(a->listen_fd, (struct sockaddr *)&from, &sz,
-				 SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int fd = accept4(a->listen_fd, (struct sockaddr *)&from, &sz, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 		if (fd < 0)
 			return;
@@ -198,12 +197,10 @@ static int bind_socket(const char *address, uint16_t port, uint16_t *taken)
 	if (fd < 0)
 		return -errno;
 	/* Without it a restart would have to wait for the old connections to time out. */
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
-	    bind(fd, &at.sa, sz) == 0) {
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 && bind(fd, &at.sa, sz) == 0) {
 		sz = sizeof at;
 		if (getsockname(fd, &at.sa, &sz) == 0) {
-			*taken = ntohs(at.sa.sa_family == AF_INET ? at.v4.sin_port
-								  : at.v6.sin6_port);
+			*taken = ntohs(at.sa.sa_family == AF_INET ? at.v4.sin_port : at.v6.sin6_port);
 			return fd;
 		}
 	}
@@ -227,8 +224,8 @@ static const char *bind_advice(int err)
 	}
 }
 
-struct api *api_new(const struct api_config *cfg, uv_loop_t *loop, struct tower *t,
-		    const struct tower_key *key, const char **why)
+struct api *api_new(const struct api_config *cfg, uv_loop_t *loop, struct tower *t, const struct tower_key *key,
+		    const char **why)
 {
 	struct api *a = calloc(1, sizeof *a);
 
@@ -238,8 +235,8 @@ struct api *api_new(const struct api_config *cfg, uv_loop_t *loop, struct tower 
 	}
 	a->listen_fd = bind_socket(cfg->bind, cfg->port, &a->port);
 	if (a->listen_fd < 0) {
-		snprintf(why_buf, sizeof why_buf, "cannot serve clients at %s port %u: %s",
-			 cfg->bind, (unsigned)cfg->port, bind_advice(-a->listen_fd));
+		snprintf(why_buf, sizeof why_buf, "cannot serve clients at %s port %u: %s", cfg->bind,
+			 (unsigned)cfg->port, bind_advice(-a->listen_fd));
 		*why = why_buf;
 		free(a);
 		return NULL;

@@ -28,7 +28,7 @@
 #include "tower/tower.h"
 
 #define API_BODY_TOTAL_MAX    (256u << 20) /* bytes of bodies held at a time */
-#define API_REGISTER_BODY_MAX 1024u /* the reference's limits are 87, 2048, 178: never below */
+#define API_REGISTER_BODY_MAX 1024u        /* the reference's limits are 87, 2048, 178: never below */
 #define API_ADD_BODY_MIN      2048u
 #define API_GET_BODY_MAX      1024u
 
@@ -40,15 +40,15 @@ struct api_config {
 	uint32_t max_connections;
 	uint32_t max_connections_per_ip; /* 0: no limit */
 	uint32_t threads;
-	uint32_t timeout_s;  /* of silence; a request must be complete within four times that */
-	uint32_t body_limit; /* bytes, of add_appointment; at least API_ADD_BODY_MIN */
+	uint32_t timeout_s;         /* of silence; a request must be complete within four times that */
+	uint32_t body_limit;        /* bytes, of add_appointment; at least API_ADD_BODY_MIN */
 	uint32_t min_to_self_delay; /* of callers that look legacy */
 };
 
 /* Takes the address and port, without listening yet: until api_open connections are refused.  Borrows loop, tower and
    key.  NULL with *why set to a sentence for the operator, valid until the next call. */
-struct api *api_new(const struct api_config *cfg, uv_loop_t *loop, struct tower *t,
-		    const struct tower_key *key, const char **why);
+struct api *api_new(const struct api_config *cfg, uv_loop_t *loop, struct tower *t, const struct tower_key *key,
+		    const char **why);
 /* The port that was taken. */
 uint16_t api_port(const struct api *a);
 

@@ -50,12 +50,11 @@ struct api_call {
 	struct MHD_Connection *http;
 	struct api_conn *conn;
 	const struct api_route *route; /* NULL: refused by its path */
-	_Atomic enum api_stage stage; /* API_READY is the last thing that the state thread writes */
+	_Atomic enum api_stage stage;  /* API_READY is the last thing that the state thread writes */
 
-	unsigned transport_status;  /* of a refusal by the headers; 0 otherwise */
-	struct api_problem problem; /* code API_OK: none */
-	enum client_generation
-		generation; /* by the User-Agent, until the body or the tower knows better */
+	unsigned transport_status;         /* of a refusal by the headers; 0 otherwise */
+	struct api_problem problem;        /* code API_OK: none */
+	enum client_generation generation; /* by the User-Agent, until the body or the tower knows better */
 	bool expired;
 
 	uint8_t *body;

@@ -171,11 +171,9 @@ static bool read_member(struct decoder *d, const struct member *m)
 		return read_text(d, m);
 	case MEMBER_HEX:
 	case MEMBER_TEXT:
-		return k == JSON_IN_STRING ? read_text(d, m)
-					   : read_mismatch(d, k, "a string is wanted");
+		return k == JSON_IN_STRING ? read_text(d, m) : read_mismatch(d, k, "a string is wanted");
 	case MEMBER_U32:
-		return k == JSON_IN_NUMBER ? read_u32(d, m)
-					   : read_mismatch(d, k, "a whole number is wanted");
+		return k == JSON_IN_NUMBER ? read_u32(d, m) : read_mismatch(d, k, "a whole number is wanted");
 	case MEMBER_OBJECT_OR_NULL:
 		if (k == JSON_IN_NULL)
 			return json_read_null(&d->in) ? true : reject_json(d);
@@ -206,8 +204,7 @@ static bool read_object(struct decoder *d, const struct member *schema)
 			continue;
 		}
 		if (seen[i] && schema[i].kind != MEMBER_HEX_ANY)
-			return reject_at(d, API_AT_BODY, API_INVALID_REQUEST_FORMAT,
-					 "a key is given twice");
+			return reject_at(d, API_AT_BODY, API_INVALID_REQUEST_FORMAT, "a key is given twice");
 		seen[i] = true;
 		d->at = schema[i].at;
 		if (!read_member(d, &schema[i]))
@@ -241,8 +238,8 @@ static bool read_body(struct decoder *d, const struct member *schema)
 	return read_root(d, schema) && read_end(d);
 }
 
-static bool check_size(struct decoder *d, enum api_field at, size_t sz, size_t want,
-		       const char *empty, const char *wrong)
+static bool check_size(struct decoder *d, enum api_field at, size_t sz, size_t want, const char *empty,
+		       const char *wrong)
 {
 	if (sz == 0)
 		return reject_at(d, at, API_EMPTY_FIELD, empty);
@@ -256,17 +253,16 @@ static bool decode_register(struct decoder *d, struct api_request *r)
 	struct user_id legacy_id;
 	struct bytes user = {.p = r->user.b, .cap = USER_ID_SZ};
 	struct bytes legacy = {.p = legacy_id.b, .cap = USER_ID_SZ};
-	const struct member schema[] = {
-		{"user_id", MEMBER_HEX, API_AT_USER_ID, true, &user, NULL},
-		{"public_key", MEMBER_HEX_ANY, API_AT_PUBLIC_KEY, true, &legacy, NULL},
-		{.name = NULL}};
+	const struct member schema[] = {{"user_id", MEMBER_HEX, API_AT_USER_ID, true, &user, NULL},
+					{"public_key", MEMBER_HEX_ANY, API_AT_PUBLIC_KEY, true, &legacy, NULL},
+					{.name = NULL}};
 
 	if (!read_root(d, schema))
 		return false;
 	/* A missing key is noticed at the end of its object, before what follows is read. */
 	if (!user.given && legacy.sz != USER_ID_SZ)
-		return reject_at(d, legacy.given ? API_AT_PUBLIC_KEY : API_AT_USER_ID,
-				 API_MISSING_FIELD, "user_id is missing");
+		return reject_at(d, legacy.given ? API_AT_PUBLIC_KEY : API_AT_USER_ID, API_MISSING_FIELD,
+				 "user_id is missing");
 	if (!read_end(d))
 		return false;
 	if (user.given)
@@ -283,9 +279,7 @@ static bool check_locator_and_signature(struct decoder *d, const struct bytes *l
 	if (!check_size(d, API_AT_LOCATOR, locator->sz, LOCATOR_SZ, "locator is empty",
 			"locator is not 16 bytes"))
 		return false;
-	return r->sig.sz > 0
-		       ? true
-		       : reject_at(d, API_AT_SIGNATURE, API_EMPTY_FIELD, "signature is empty");
+	return r->sig.sz > 0 ? true : reject_at(d, API_AT_SIGNATURE, API_EMPTY_FIELD, "signature is empty");
 }
 
 static bool decode_add(struct decoder *d, struct api_request *r)
@@ -309,18 +303,16 @@ static bool decode_add(struct decoder *d, struct api_request *r)
 	if (!ok)
 		return false;
 	if (!there)
-		return reject_at(d, API_AT_APPOINTMENT, API_MISSING_FIELD,
-				 "appointment is missing");
+		return reject_at(d, API_AT_APPOINTMENT, API_MISSING_FIELD, "appointment is missing");
 	return check_locator_and_signature(d, &locator, r);
 }
 
 static bool decode_get(struct decoder *d, struct api_request *r)
 {
 	struct bytes locator = {.p = r->locator.b, .cap = LOCATOR_SZ, .text = r->locator_text};
-	const struct member schema[] = {
-		{"locator", MEMBER_HEX, API_AT_LOCATOR, false, &locator, NULL},
-		{"signature", MEMBER_TEXT, API_AT_SIGNATURE, false, &r->sig, NULL},
-		{.name = NULL}};
+	const struct member schema[] = {{"locator", MEMBER_HEX, API_AT_LOCATOR, false, &locator, NULL},
+					{"signature", MEMBER_TEXT, API_AT_SIGNATURE, false, &r->sig, NULL},
+					{.name = NULL}};
 
 	return read_body(d, schema) && check_locator_and_signature(d, &locator, r);
 }

@@ -34,13 +34,7 @@ enum api_code {
 	API_UNEXPECTED = 255
 };
 
-enum api_endpoint {
-	API_REGISTER,
-	API_ADD_APPOINTMENT,
-	API_GET_APPOINTMENT,
-	API_PING,
-	API_ENDPOINT_CNT
-};
+enum api_endpoint { API_REGISTER, API_ADD_APPOINTMENT, API_GET_APPOINTMENT, API_PING, API_ENDPOINT_CNT };
 
 /* A signature as it came.  Only a text of exactly SIG_ZB_SZ characters can be one; what is longer is cut, and sz tells. */
 struct api_signature {

@@ -48,9 +48,8 @@ static void count(struct api_call *c, unsigned status)
 
 static enum MHD_Result send_text(struct api_call *c, unsigned status, int code, char *text)
 {
-	struct MHD_Response *r = MHD_create_response_from_buffer(text ? strlen(text) : 0, text,
-								 text ? MHD_RESPMEM_MUST_FREE
-								      : MHD_RESPMEM_PERSISTENT);
+	struct MHD_Response *r = MHD_create_response_from_buffer(
+		text ? strlen(text) : 0, text, text ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
 
 	if (!r) {
 		free(text);
@@ -68,9 +67,8 @@ static enum MHD_Result send_text(struct api_call *c, unsigned status, int code, 
 
 	MHD_destroy_response(r);
 	count(c, status);
-	log_debug("http_request", "Request answered",
-		  log_str("endpoint", c->route ? c->route->segment : ""), log_u64("status", status),
-		  log_i64("code", code), log_u64("body_bytes", c->body_sz));
+	log_debug("http_request", "Request answered", log_str("endpoint", c->route ? c->route->segment : ""),
+		  log_u64("status", status), log_i64("code", code), log_u64("body_bytes", c->body_sz));
 	return rc;
 }
 
@@ -110,8 +108,7 @@ static const struct api_route *route_of(const char *url)
 	size_t sz = strcspn(url + 1, "/");
 
 	for (unsigned i = 0; i < API_ENDPOINT_CNT; i++) {
-		if (strlen(api_routes[i].segment) == sz &&
-		    memcmp(url + 1, api_routes[i].segment, sz) == 0)
+		if (strlen(api_routes[i].segment) == sz && memcmp(url + 1, api_routes[i].segment, sz) == 0)
 			return &api_routes[i];
 	}
 	return NULL;
@@ -120,8 +117,7 @@ static const struct api_route *route_of(const char *url)
 /* False: absent, not a number, or the body is chunked.  Lengths beyond 32 bits are all too large alike. */
 static bool content_length(struct MHD_Connection *http, uint64_t *out)
 {
-	const char *text = MHD_lookup_connection_value(http, MHD_HEADER_KIND,
-						       MHD_HTTP_HEADER_CONTENT_LENGTH);
+	const char *text = MHD_lookup_connection_value(http, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
 	uint64_t v = 0;
 
 	if (!text || !*text ||
@@ -167,11 +163,9 @@ static bool body_reserve(struct api_call *c, size_t sz)
 static enum client_generation looks_like(struct MHD_Connection *http)
 {
 	static const char legacy[] = "python-requests/";
-	const char *agent = MHD_lookup_connection_value(http, MHD_HEADER_KIND,
-							MHD_HTTP_HEADER_USER_AGENT);
+	const char *agent = MHD_lookup_connection_value(http, MHD_HEADER_KIND, MHD_HTTP_HEADER_USER_AGENT);
 
-	return agent && strncmp(agent, legacy, sizeof legacy - 1) == 0 ? CLIENT_LEGACY
-								       : CLIENT_CURRENT;
+	return agent && strncmp(agent, legacy, sizeof legacy - 1) == 0 ? CLIENT_LEGACY : CLIENT_CURRENT;
 }
 
 /* The transport rules in their order.  Sets the refusal, or makes room for the body. */
@@ -183,8 +177,7 @@ static void judge_headers(struct api_call *c, const char *url, const char *metho
 
 	c->route = route;
 	if (!route) {
-		refuse(c, MHD_HTTP_METHOD_NOT_ALLOWED, API_INVALID_REQUEST_FORMAT,
-		       "no such endpoint");
+		refuse(c, MHD_HTTP_METHOD_NOT_ALLOWED, API_INVALID_REQUEST_FORMAT, "no such endpoint");
 		return;
 	}
 	if (strcmp(method, route->method) != 0) {
@@ -197,8 +190,7 @@ static void judge_headers(struct api_call *c, const char *url, const char *metho
 		return;
 	}
 	if (!content_length(c->http, &sz)) {
-		refuse(c, MHD_HTTP_LENGTH_REQUIRED, API_INVALID_REQUEST_FORMAT,
-		       "a Content-Length is required");
+		refuse(c, MHD_HTTP_LENGTH_REQUIRED, API_INVALID_REQUEST_FORMAT, "a Content-Length is required");
 		return;
 	}
 	if (sz > (route->body_max ? route->body_max : c->api->cfg.body_limit)) {
@@ -219,8 +211,7 @@ static void judge_headers(struct api_call *c, const char *url, const char *metho
 
 static struct api_conn *conn_of(struct MHD_Connection *http)
 {
-	const union MHD_ConnectionInfo *i =
-		MHD_get_connection_info(http, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const union MHD_ConnectionInfo *i = MHD_get_connection_info(http, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
 	return i ? i->socket_context : NULL;
 }
@@ -236,8 +227,8 @@ static void conn_mark(struct api *a, struct api_conn *conn, bool held)
 	pthread_mutex_unlock(&a->lock);
 }
 
-static enum MHD_Result begin(struct api *a, struct MHD_Connection *http, const char *url,
-			     const char *method, void **ctx)
+static enum MHD_Result begin(struct api *a, struct MHD_Connection *http, const char *url, const char *method,
+			     void **ctx)
 {
 	struct api_call *c = calloc(1, sizeof *c);
 	uint64_t sz;
@@ -305,9 +296,8 @@ static enum MHD_Result run(struct api_call *c)
 	return answer(c);
 }
 
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *http, const char *url,
-				  const char *method, const char *version, const char *data,
-				  size_t *data_sz, void **ctx)
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *http, const char *url, const char *method,
+				  const char *version, const char *data, size_t *data_sz, void **ctx)
 {
 	struct api_call *c = *ctx;
 
@@ -371,8 +361,8 @@ static void on_connection(void *cls, struct MHD_Connection *http, void **ctx,
 	struct api *a = cls;
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-		const union MHD_ConnectionInfo *fd =
-			MHD_get_connection_info(http, MHD_CONNECTION_INFO_CONNECTION_FD);
+		const union MHD_ConnectionInfo *fd = MHD_get_connection_info(http,
+									     MHD_CONNECTION_INFO_CONNECTION_FD);
 		struct api_conn *n = calloc(1, sizeof *n);
 
 		*ctx = n;
@@ -411,8 +401,7 @@ static void on_connection(void *cls, struct MHD_Connection *http, void **ctx,
 	*ctx = NULL;
 }
 
-static void on_mhd_log(void *cls, const char *fmt, va_list ap)
-	__attribute__((format(printf, 2, 0)));
+static void on_mhd_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
 static void on_mhd_log(void *cls, const char *fmt, va_list ap)
 {
@@ -439,14 +428,12 @@ bool api_http_start(struct api *a, const char **why)
 		pool = 0;
 
 	a->daemon = MHD_start_daemon(
-		flags, a->port, NULL, NULL, on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log,
-		a, MHD_OPTION_LISTEN_SOCKET, a->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, pool,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections,
-		MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)cfg->max_connections_per_ip,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)cfg->timeout_s,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, a, MHD_OPTION_NOTIFY_CONNECTION,
-		on_connection, a, MHD_OPTION_END);
+		flags, a->port, NULL, NULL, on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, a,
+		MHD_OPTION_LISTEN_SOCKET, a->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, pool,
+		MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+		(unsigned)cfg->max_connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)cfg->timeout_s,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, a, MHD_OPTION_NOTIFY_CONNECTION, on_connection, a, MHD_OPTION_END);
 	if (!a->daemon) {
 		*why = "the HTTP server could not start; is api.max-connections above the limit of "
 		       "open files?";

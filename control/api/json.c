@@ -16,8 +16,7 @@ static bool fail(struct json_in *in)
 
 static void skip_space(struct json_in *in)
 {
-	while (in->p < in->end &&
-	       (*in->p == ' ' || *in->p == '\t' || *in->p == '\n' || *in->p == '\r'))
+	while (in->p < in->end && (*in->p == ' ' || *in->p == '\t' || *in->p == '\n' || *in->p == '\r'))
 		in->p++;
 }
 
@@ -48,8 +47,7 @@ enum json_kind json_peek(struct json_in *in)
 	case '{':
 		return JSON_IN_OBJECT;
 	default:
-		return *in->p == '-' || (*in->p >= '0' && *in->p <= '9') ? JSON_IN_NUMBER
-									 : JSON_IN_BAD;
+		return *in->p == '-' || (*in->p >= '0' && *in->p <= '9') ? JSON_IN_NUMBER : JSON_IN_BAD;
 	}
 }
 
@@ -70,8 +68,8 @@ static unsigned utf8_len(const uint8_t *p, size_t sz)
 		if ((p[i] & 0xc0) != 0x80)
 			return 0;
 	}
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
-	    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+	    (p[0] == 0xf4 && p[1] > 0x8f))
 		return 0;
 	return len;
 }

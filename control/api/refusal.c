@@ -108,9 +108,8 @@ static int legacy_add_code(const struct api_problem *p)
 /* Unknown appointment, unknown user and malformed locator look the same, so that locators cannot be probed. */
 static bool legacy_not_found(const struct api_refusal *r)
 {
-	return r->generation == CLIENT_LEGACY && r->endpoint == API_GET_APPOINTMENT &&
-	       !r->transport_status && !r->expired && r->problem.code != API_SERVICE_UNAVAILABLE &&
-	       !body_is_no_object(&r->problem);
+	return r->generation == CLIENT_LEGACY && r->endpoint == API_GET_APPOINTMENT && !r->transport_status &&
+	       !r->expired && r->problem.code != API_SERVICE_UNAVAILABLE && !body_is_no_object(&r->problem);
 }
 
 static int legacy_code(const struct api_refusal *r)
@@ -148,8 +147,7 @@ int api_refusal_code(const struct api_refusal *r)
 {
 	if (r->generation == CLIENT_CURRENT)
 		return current_code(r);
-	if (legacy_not_found(r) ||
-	    (r->problem.code == API_SERVICE_UNAVAILABLE && !r->transport_status))
+	if (legacy_not_found(r) || (r->problem.code == API_SERVICE_UNAVAILABLE && !r->transport_status))
 		return 0;
 	return legacy_code(r);
 }

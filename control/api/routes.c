@@ -25,16 +25,14 @@ static enum api_code refuse_status(struct api_call *c, enum tower_status st, con
 		return api_refuse(c, API_SERVICE_UNAVAILABLE, "the tower cannot take requests now");
 	case TOWER_AUTH:
 		return api_refuse(c, API_AUTH_OR_SUBSCRIPTION,
-				  auth_text ? auth_text
-					    : "Invalid signature or subscription error");
+				  auth_text ? auth_text : "Invalid signature or subscription error");
 	case TOWER_TRIGGERED:
 		return api_refuse(c, API_ALREADY_TRIGGERED,
 				  "The provided appointment has already been triggered");
 	case TOWER_NOT_FOUND:
 		return api_refuse(c, API_NOT_FOUND, "Appointment not found");
 	case TOWER_SLOTS_EXHAUSTED:
-		return api_refuse(c, API_REGISTRATION_EXHAUSTED,
-				  "Subscription maximum slots count reached");
+		return api_refuse(c, API_REGISTRATION_EXHAUSTED, "Subscription maximum slots count reached");
 	case TOWER_STORE_FAILED:
 		return api_refuse(c, API_SERVICE_UNAVAILABLE, "the tower could not store the data");
 	}
@@ -90,9 +88,8 @@ static enum api_code register_check(struct api_call *c)
 
 static bool register_run(struct api_call *c)
 {
-	return pending(
-		c, tower_register(c->api->tower, &c->user, c->generation, &c->info, on_durable, c),
-		NULL);
+	return pending(c, tower_register(c->api->tower, &c->user, c->generation, &c->info, on_durable, c),
+		       NULL);
 }
 
 static char *register_reply(struct api_call *c)
@@ -114,15 +111,13 @@ static char *register_reply(struct api_call *c)
 	if (c->generation == CLIENT_LEGACY)
 		json_object_set_new(j, "public_key", json_string(user));
 	else
-		json_object_set_new(j, "subscription_start",
-				    json_integer((json_int_t)u->subscription_start));
+		json_object_set_new(j, "subscription_start", json_integer((json_int_t)u->subscription_start));
 	return dump(j);
 }
 
 /* --- add_appointment ----------------------------------------------------------------------------------------- */
 
-static enum api_code refuse_at(struct api_call *c, enum api_field at, enum api_code code,
-			       const char *why)
+static enum api_code refuse_at(struct api_call *c, enum api_field at, enum api_code code, const char *why)
 {
 	c->problem = (struct api_problem){.code = code, .at = at, .why = why};
 	return code;
@@ -146,9 +141,7 @@ static enum api_code add_check(struct api_call *c)
 	bool ok = r->sig.sz == SIG_ZB_SZ && sig_recover(&c->user, r->sig.text, SIG_ZB_SZ, msg, sz);
 
 	free(msg);
-	return ok ? API_OK
-		  : api_refuse(c, API_AUTH_OR_SUBSCRIPTION,
-			       "Invalid signature or subscription error");
+	return ok ? API_OK : api_refuse(c, API_AUTH_OR_SUBSCRIPTION, "Invalid signature or subscription error");
 }
 
 /* Once the user is known its tag decides how it is answered. */
@@ -185,8 +178,7 @@ static char *add_reply(struct api_call *c)
 	const struct tower_add_reply *r = &c->added;
 	uint8_t msg[RECEIPT_APPOINTMENT_MAX];
 	char sig[SIG_ZB_SZ + 1], locator[2 * LOCATOR_SZ + 1];
-	size_t sz = receipt_appointment(msg, r->generation, c->req.sig.text, SIG_ZB_SZ,
-					r->start_block);
+	size_t sz = receipt_appointment(msg, r->generation, c->req.sig.text, SIG_ZB_SZ, r->start_block);
 
 	if (sz == 0 || !sig_sign(sig, c->api->key->secret, msg, sz))
 		return NULL;
@@ -223,9 +215,7 @@ static enum api_code get_check(struct api_call *c)
 		receipt_get_message(msg, &c->req.locator, c->req.locator_text);
 		c->has_user_raw = sig_recover(&c->user_raw, s->text, SIG_ZB_SZ, msg, sizeof msg);
 	}
-	return ok ? API_OK
-		  : api_refuse(c, API_AUTH_OR_SUBSCRIPTION,
-			       "Invalid signature or subscription error");
+	return ok ? API_OK : api_refuse(c, API_AUTH_OR_SUBSCRIPTION, "Invalid signature or subscription error");
 }
 
 /* Who asks: sets c->user, c->generation and c->expired. */
@@ -286,18 +276,15 @@ static char *get_reply(struct api_call *c)
 		hash256_to_display(dispute, &c->dispute);
 		hash256_to_display(penalty, &c->penalty);
 		j = json_pack("{s:{s:s, s:s, s:s}, s:s}", "appointment", "dispute_txid", dispute,
-			      "penalty_txid", penalty, "penalty_rawtx", hex, "status",
-			      "dispute_responded");
+			      "penalty_txid", penalty, "penalty_rawtx", hex, "status", "dispute_responded");
 	} else if (hex) {
-		j = json_pack("{s:{s:s, s:s, s:I}, s:s}", "appointment", "locator", locator,
-			      "encrypted_blob", hex, "to_self_delay", (json_int_t)c->to_self_delay,
-			      "status", "being_watched");
+		j = json_pack("{s:{s:s, s:s, s:I}, s:s}", "appointment", "locator", locator, "encrypted_blob",
+			      hex, "to_self_delay", (json_int_t)c->to_self_delay, "status", "being_watched");
 	}
 	if (c->generation == CLIENT_LEGACY) {
 		json_object_set_new(j, "locator", json_string(locator));
 		if (c->is_tracker)
-			json_object_set_new(json_object_get(j, "appointment"), "locator",
-					    json_string(locator));
+			json_object_set_new(json_object_get(j, "appointment"), "locator", json_string(locator));
 	}
 	free(hex);
 	return dump(j);
@@ -306,12 +293,12 @@ static char *get_reply(struct api_call *c)
 /* ------------------------------------------------------------------------------------------------------------- */
 
 const struct api_route api_routes[API_ENDPOINT_CNT] = {
-	[API_REGISTER] = {"register", MHD_HTTP_METHOD_POST, API_REGISTER, API_REGISTER_BODY_MAX,
-			  register_check, register_run, register_reply},
-	[API_ADD_APPOINTMENT] = {"add_appointment", MHD_HTTP_METHOD_POST, API_ADD_APPOINTMENT, 0,
-				 add_check, add_run, add_reply},
-	[API_GET_APPOINTMENT] = {"get_appointment", MHD_HTTP_METHOD_POST, API_GET_APPOINTMENT,
-				 API_GET_BODY_MAX, get_check, get_run, get_reply},
+	[API_REGISTER] = {"register", MHD_HTTP_METHOD_POST, API_REGISTER, API_REGISTER_BODY_MAX, register_check,
+			  register_run, register_reply},
+	[API_ADD_APPOINTMENT] = {"add_appointment", MHD_HTTP_METHOD_POST, API_ADD_APPOINTMENT, 0, add_check,
+				 add_run, add_reply},
+	[API_GET_APPOINTMENT] = {"get_appointment", MHD_HTTP_METHOD_POST, API_GET_APPOINTMENT, API_GET_BODY_MAX,
+				 get_check, get_run, get_reply},
 	/* Answered where it is read: it asks nothing. */
 	[API_PING] = {"ping", MHD_HTTP_METHOD_GET, API_PING, 0, NULL, NULL, NULL},
 };

@@ -80,13 +80,11 @@ static char *body_make(const uint8_t *raw, size_t sz, size_t *body_sz)
 	return body;
 }
 
-static struct job *job_new(struct carrier *c, const struct hash256 *txid, const uint8_t *raw,
-			   size_t sz)
+static struct job *job_new(struct carrier *c, const struct hash256 *txid, const uint8_t *raw, size_t sz)
 {
 	struct job *j;
 
-	if (c->job_cnt >= CARRIER_JOB_MAX || sz > BLOCK_SZ_MAX ||
-	    c->job_bytes + 2 * sz > CARRIER_BYTES_MAX)
+	if (c->job_cnt >= CARRIER_JOB_MAX || sz > BLOCK_SZ_MAX || c->job_bytes + 2 * sz > CARRIER_BYTES_MAX)
 		return NULL;
 	j = calloc(1, sizeof(*j));
 	if (j == NULL)
@@ -113,10 +111,8 @@ static unsigned rank(enum carrier_outcome o)
 
 static void answer(struct carrier *c, const struct hash256 *txid, const struct carrier_verdict *v)
 {
-	struct node_answer a = {.verdict = NODE_UNREACHABLE,
-				.at_ns = uv_hrtime(),
-				.code = v->code,
-				.text = v->text};
+	struct node_answer a = {
+		.verdict = NODE_UNREACHABLE, .at_ns = uv_hrtime(), .code = v->code, .text = v->text};
 
 	if (v->outcome == OUTCOME_ACCEPTED)
 		a.verdict = NODE_ACCEPTED;
@@ -156,8 +152,7 @@ static void on_refuse(uv_timer_t *t)
 	unsigned cnt = c->late_cnt;
 
 	snprintf(v.text, sizeof(v.text), "%s",
-		 carrier_reachable(c) ? "too many transactions are under way"
-				      : "no node is usable");
+		 carrier_reachable(c) ? "too many transactions are under way" : "no node is usable");
 	c->late = NULL;
 	c->late_cnt = c->late_cap = 0;
 	for (unsigned i = 0; i < cnt && !c->freed; i++)

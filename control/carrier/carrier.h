@@ -40,10 +40,9 @@ struct carrier_node {
 struct carrier_config {
 	const struct network *network;
 	const struct carrier_node *nodes;
-	unsigned node_cnt;   /* 0: no node; every submit is refused with false */
-	unsigned timeout_ms; /* whole request; 0 means 30000 */
-	unsigned
-		concurrency; /* requests in flight to one node; 0 means 4 (a node's worker threads) */
+	unsigned node_cnt;    /* 0: no node; every submit is refused with false */
+	unsigned timeout_ms;  /* whole request; 0 means 30000 */
+	unsigned concurrency; /* requests in flight to one node; 0 means 4 (a node's worker threads) */
 };
 
 struct carrier_hooks {

@@ -121,12 +121,11 @@ static void node_set_state(struct node *n, enum carrier_node_state s, const char
 			 log_u64("port", n->port), log_u64("blocks", n->info.blocks));
 	else if (news && s == CARRIER_WRONG_CHAIN)
 		log_error("node_wrong_chain", "Node is on another network and is not used",
-			  log_str("host", n->host), log_u64("port", n->port),
-			  log_str("why", error));
+			  log_str("host", n->host), log_u64("port", n->port), log_str("why", error));
 	else if (news && s != CARRIER_USABLE)
-		log_warn("node_unusable", "Node takes no transactions; trying again",
-			 log_str("host", n->host), log_u64("port", n->port),
-			 log_str("state", carrier_node_state_name(s)), log_str("why", error));
+		log_warn("node_unusable", "Node takes no transactions; trying again", log_str("host", n->host),
+			 log_u64("port", n->port), log_str("state", carrier_node_state_name(s)),
+			 log_str("why", error));
 	if (s != CARRIER_USABLE) {
 		queue_flush(n);
 		return;
@@ -301,15 +300,12 @@ static void on_slot_done(void *arg, const struct http_reply *r)
 		return;
 	if (r->status == 0)
 		lost = CARRIER_DOWN;
-	else if (v.outcome == OUTCOME_WARMUP || v.outcome == OUTCOME_AUTH ||
-		 v.outcome == OUTCOME_FORBIDDEN)
+	else if (v.outcome == OUTCOME_WARMUP || v.outcome == OUTCOME_AUTH || v.outcome == OUTCOME_FORBIDDEN)
 		lost = state_after(v.outcome);
 	else if (v.outcome == OUTCOME_NO_VERDICT || v.outcome == OUTCOME_PARAMS)
-		log_warn("node_strange",
-			 "Node gave no verdict on a penalty; it will be tried again",
-			 log_str("host", n->host), log_u64("port", n->port),
-			 log_hash("txid", s->job->txid.b), log_i64("code", v.code),
-			 log_str("why", v.text));
+		log_warn("node_strange", "Node gave no verdict on a penalty; it will be tried again",
+			 log_str("host", n->host), log_u64("port", n->port), log_hash("txid", s->job->txid.b),
+			 log_i64("code", v.code), log_str("why", v.text));
 	slot_done(s, &v);
 	if (!c->freed && lost != CARRIER_USABLE)
 		node_lost(n, lost, v.text);
@@ -396,8 +392,7 @@ bool node_init(struct node *n, struct carrier *c, unsigned idx, const struct car
 		return false;
 	}
 	*why = "out of memory";
-	if (asprintf(&n->url, bare_v6 ? "http://[%s]:%u/" : "http://%s:%u/", cfg->host, n->port) <
-	    0) {
+	if (asprintf(&n->url, bare_v6 ? "http://[%s]:%u/" : "http://%s:%u/", cfg->host, n->port) < 0) {
 		n->url = NULL;
 		return false;
 	}

@@ -57,8 +57,7 @@ static void judge_http(struct carrier_verdict *v, long http)
 static bool is_known_already(const char *reason)
 {
 	static const char *const known[] = {"txn-already-in-mempool", "txn-already-known",
-					    "txn-same-nonwitness-data-in-mempool",
-					    "already have transaction"};
+					    "txn-same-nonwitness-data-in-mempool", "already have transaction"};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (strncasecmp(reason, known[i], strlen(known[i])) == 0)
@@ -94,8 +93,7 @@ static void judge_error(struct carrier_verdict *v, int32_t code, const char *tex
 }
 
 /* The "result" of an answer, or NULL with *v filled.  *root must be released in either case. */
-static json_t *result_of(struct carrier_verdict *v, long http, const char *body, size_t sz,
-			 json_t **root)
+static json_t *result_of(struct carrier_verdict *v, long http, const char *body, size_t sz, json_t **root)
 {
 	json_t *err, *result;
 
@@ -157,12 +155,10 @@ void carrier_judge_chain(struct carrier_verdict *v, struct carrier_chain_info *i
 		snprintf(info->chain, sizeof(info->chain), "%.31s", v->text);
 		v->text[0] = '\0';
 		/* btcd says "mainnet" and "testnet3". */
-		info->right_chain = strcmp(chain, net->rpc_chain) == 0 ||
-				    network_by_name(chain) == net;
+		info->right_chain = strcmp(chain, net->rpc_chain) == 0 || network_by_name(chain) == net;
 		info->blocks = u32_of(result, "blocks");
 		info->headers = u32_of(result, "headers");
-		info->initial_download =
-			json_is_true(json_object_get(result, "initialblockdownload"));
+		info->initial_download = json_is_true(json_object_get(result, "initialblockdownload"));
 	}
 	json_decref(root);
 }

@@ -5,13 +5,13 @@
 #include "btc/network.h"
 
 enum carrier_outcome {
-	OUTCOME_ACCEPTED, /* in the mempool, known, or confirmed */
-	OUTCOME_REFUSED,  /* the node judged the transaction itself; code says how, text why */
-	OUTCOME_WARMUP,   /* -28 */
-	OUTCOME_BUSY, /* 503 with something that is not JSON: its work queue is full, or it shuts down */
+	OUTCOME_ACCEPTED,  /* in the mempool, known, or confirmed */
+	OUTCOME_REFUSED,   /* the node judged the transaction itself; code says how, text why */
+	OUTCOME_WARMUP,    /* -28 */
+	OUTCOME_BUSY,      /* 503 with something that is not JSON: its work queue is full, or it shuts down */
 	OUTCOME_AUTH,      /* 401 */
 	OUTCOME_FORBIDDEN, /* 403: address or method not allowed */
-	OUTCOME_PARAMS, /* it does not know the third parameter (before v25, btcd): ask with two */
+	OUTCOME_PARAMS,    /* it does not know the third parameter (before v25, btcd): ask with two */
 	OUTCOME_NO_VERDICT /* anything else: says nothing about the transaction */
 };
 

@@ -69,8 +69,8 @@ enum client_status client_open(struct client *c, const char *path, unsigned time
 	if (c->fd < 0)
 		return no_server(c, "cannot make a socket: %s", strerror(errno));
 	/* EAGAIN: vigild has not accepted those before us yet; there is nothing to poll for. */
-	while ((rc = connect(c->fd, (struct sockaddr *)&addr, sizeof(addr))) != 0 &&
-	       errno == EAGAIN && now_ms() < deadline)
+	while ((rc = connect(c->fd, (struct sockaddr *)&addr, sizeof(addr))) != 0 && errno == EAGAIN &&
+	       now_ms() < deadline)
 		poll(NULL, 0, 10);
 	if (rc != 0)
 		return no_server(c, "cannot reach vigild at %.120s: %s", path, strerror(errno));
@@ -136,8 +136,7 @@ static enum client_status read_line(struct client *c, size_t *line_sz, long long
 		n = recv(c->fd, c->buf + c->sz, c->cap - c->sz, 0);
 		if (n < 0 && errno == EAGAIN) {
 			if (!wait_for(c, POLLIN, deadline))
-				return no_server(c, "no answer from vigild within %u s",
-						 c->timeout_ms / 1000);
+				return no_server(c, "no answer from vigild within %u s", c->timeout_ms / 1000);
 			continue;
 		}
 		if (n < 0 && errno == EINTR)
@@ -175,8 +174,8 @@ static enum client_status take_reply(struct client *c, size_t sz, json_t **reply
 enum client_status client_call(struct client *c, const char *method, json_t *params, json_t **reply)
 {
 	long long deadline = now_ms() + c->timeout_ms;
-	json_t *req = json_pack("{s:s, s:I, s:s, s:O}", "jsonrpc", "2.0", "id", (json_int_t)++c->id,
-				"method", method, "params", params);
+	json_t *req = json_pack("{s:s, s:I, s:s, s:O}", "jsonrpc", "2.0", "id", (json_int_t)++c->id, "method",
+				method, "params", params);
 	char *text = req != NULL ? json_dumps(req, JSON_COMPACT) : NULL;
 	size_t text_sz = text != NULL ? strlen(text) : 0;
 	enum client_status st;
@@ -186,8 +185,7 @@ enum client_status client_call(struct client *c, const char *method, json_t *par
 	json_decref(req);
 	if (text == NULL)
 		return no_server(c, "the request is not valid text (UTF-8)");
-	text[text_sz] =
-		'\n'; /* in place of the NUL: one write, as the answer may end the connection */
+	text[text_sz] = '\n'; /* in place of the NUL: one write, as the answer may end the connection */
 	st = send_all(c, text, text_sz + 1, deadline);
 	free(text);
 	if (st == CLIENT_OK)

@@ -24,7 +24,6 @@ struct client {
 enum client_status client_open(struct client *c, const char *path, unsigned timeout_ms);
 void client_close(struct client *c);
 /* Borrows params (an array or an object).  CLIENT_OK: *reply is the result.  The caller releases *reply. */
-enum client_status client_call(struct client *c, const char *method, json_t *params,
-			       json_t **reply);
+enum client_status client_call(struct client *c, const char *method, json_t *params, json_t **reply);
 
 #endif

@@ -41,10 +41,7 @@ static const struct method {
 	 {"[after]", "[limit]"},
 	 "trackers"},
 	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", {0}, NULL},
-	{"getcounters",
-	 "Counters of control, and of the dataplane as of a second or two ago",
-	 {0},
-	 NULL},
+	{"getcounters", "Counters of control, and of the dataplane as of a second or two ago", {0}, NULL},
 	{"stop", "Stops vigild in good order", {0}, NULL},
 	{"help", "Lists the methods, or describes one", {"[method]"}, NULL},
 };
@@ -391,8 +388,7 @@ int main(int argc, char **argv)
 			o.timeout_s = (unsigned)strtoul(optarg, &end, 10);
 			if (*end != '\0' || end == optarg || optarg[0] == '-' || o.timeout_s == 0 ||
 			    o.timeout_s > 86400)
-				return usage_error("--timeout: '%s' is not 1 to 86400 seconds",
-						   optarg);
+				return usage_error("--timeout: '%s' is not 1 to 86400 seconds", optarg);
 			break;
 		case 'a':
 			o.all = true;
@@ -404,8 +400,7 @@ int main(int argc, char **argv)
 			printf("vigil-cli %s\n", VIGIL_VERSION);
 			return EXIT_ANSWERED;
 		default:
-			return usage_error("unknown option, or one without its value: %s",
-					   argv[optind - 1]);
+			return usage_error("unknown option, or one without its value: %s", argv[optind - 1]);
 		}
 	}
 	if (o.socket == NULL)

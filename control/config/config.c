@@ -23,8 +23,7 @@ static bool take_option(struct config_load *ld, const char *arg)
 		}
 	}
 	if (i < 0) {
-		snprintf(ld->why, CONFIG_WHY_SZ, "%.200s is not an option; --help lists them all",
-			 arg);
+		snprintf(ld->why, CONFIG_WHY_SZ, "%.200s is not an option; --help lists them all", arg);
 		return false;
 	}
 	if (!eq) {
@@ -32,8 +31,7 @@ static bool take_option(struct config_load *ld, const char *arg)
 		return false;
 	}
 	if (ld->given_opt[i]) {
-		snprintf(ld->why, CONFIG_WHY_SZ, "--%s.%s is given twice on the command line",
-			 section, name);
+		snprintf(ld->why, CONFIG_WHY_SZ, "--%s.%s is given twice on the command line", section, name);
 		return false;
 	}
 	ld->given_opt[i] = true;
@@ -41,8 +39,7 @@ static bool take_option(struct config_load *ld, const char *arg)
 	const struct config_key *k = &config_keys[i];
 
 	if (!k->parse(k, (char *)ld->cfg + k->off, eq + 1, reason)) {
-		snprintf(ld->why, CONFIG_WHY_SZ, "--%s.%s: \"%.300s\" %s", section, name, eq + 1,
-			 reason);
+		snprintf(ld->why, CONFIG_WHY_SZ, "--%s.%s: \"%.300s\" %s", section, name, eq + 1, reason);
 		return false;
 	}
 	if (strcmp(section, "rpc") == 0 && strcmp(name, "password") == 0)
@@ -54,8 +51,8 @@ static bool take_option(struct config_load *ld, const char *arg)
    passes easily. */
 static bool default_socket(struct config_load *ld, char *path, const char *key, const char *name)
 {
-	if (!*path && (size_t)snprintf(path, CONFIG_SOCKET_SZ, "%s/%s", ld->cfg->network_dir,
-				       name) >= CONFIG_SOCKET_SZ) {
+	if (!*path &&
+	    (size_t)snprintf(path, CONFIG_SOCKET_SZ, "%s/%s", ld->cfg->network_dir, name) >= CONFIG_SOCKET_SZ) {
 		snprintf(ld->why, CONFIG_WHY_SZ,
 			 "%s: %s/%s is longer than the %u bytes a Unix socket's path may have; set "
 			 "%s to a shorter one",
@@ -72,9 +69,8 @@ static bool resolve(struct config_load *ld)
 	const struct network *net = network_get(c->network);
 
 	if (!c->data_dir[0]) {
-		snprintf(
-			ld->why, CONFIG_WHY_SZ,
-			"tower.data-dir is not set, and its default needs HOME in the environment");
+		snprintf(ld->why, CONFIG_WHY_SZ,
+			 "tower.data-dir is not set, and its default needs HOME in the environment");
 		return false;
 	}
 	snprintf(c->network_dir, sizeof c->network_dir, "%.900s/%s", c->data_dir, net->name);
@@ -84,8 +80,7 @@ static bool resolve(struct config_load *ld)
 	    !default_socket(ld, c->control_socket, "control.socket", "control.sock"))
 		return false;
 	if (strcmp(c->link_socket, c->control_socket) == 0) {
-		snprintf(ld->why, CONFIG_WHY_SZ, "link.socket and control.socket are both %s",
-			 c->link_socket);
+		snprintf(ld->why, CONFIG_WHY_SZ, "link.socket and control.socket are both %s", c->link_socket);
 		return false;
 	}
 	for (unsigned i = 0; i < c->node_cnt; i++) {
@@ -117,8 +112,8 @@ static enum config_verdict load(struct config *cfg, int argc, char *const *argv,
 	why[0] = '\0';
 	/* A default can fail only for want of HOME; then the field stays empty and resolve() asks for it. */
 	for (unsigned i = 0; i < config_key_cnt; i++)
-		config_keys[i].parse(&config_keys[i], (char *)cfg + config_keys[i].off,
-				     config_keys[i].dflt, reason);
+		config_keys[i].parse(&config_keys[i], (char *)cfg + config_keys[i].off, config_keys[i].dflt,
+				     reason);
 
 	/* First pass: what decides everything else.  Asking for help must work however wrong the rest is. */
 	for (int i = 1; i < argc; i++) {
@@ -171,15 +166,14 @@ enum config_verdict config_load(struct config *cfg, int argc, char *const *argv,
 
 void config_print_help(FILE *f)
 {
-	fprintf(f,
-		"Usage: vigild [--config FILE] [--SECTION.KEY=VALUE ...]\n"
-		"The Vigil watchtower: takes appointments, watches for breaches, answers them with "
-		"penalties.\n\n"
-		"  --config FILE          read settings from FILE ([section] and key=value lines)\n"
-		"  --help                 print this and exit\n"
-		"  --version              print the version and exit\n\n"
-		"Every setting can stand in the file or on the command line; the command line "
-		"wins.\n");
+	fprintf(f, "Usage: vigild [--config FILE] [--SECTION.KEY=VALUE ...]\n"
+		   "The Vigil watchtower: takes appointments, watches for breaches, answers them with "
+		   "penalties.\n\n"
+		   "  --config FILE          read settings from FILE ([section] and key=value lines)\n"
+		   "  --help                 print this and exit\n"
+		   "  --version              print the version and exit\n\n"
+		   "Every setting can stand in the file or on the command line; the command line "
+		   "wins.\n");
 	for (unsigned i = 0; i < config_key_cnt; i++) {
 		const struct config_key *k = &config_keys[i];
 
@@ -188,8 +182,7 @@ void config_print_help(FILE *f)
 		fprintf(f, "  --%s.%s=%s\n", k->section, k->name, *k->dflt ? k->dflt : "(empty)");
 		fprintf(f, "      %s  (%s", k->help, k->unit);
 		if (k->max)
-			fprintf(f, ", %llu to %llu", (unsigned long long)k->min,
-				(unsigned long long)k->max);
+			fprintf(f, ", %llu to %llu", (unsigned long long)k->min, (unsigned long long)k->max);
 		fprintf(f, ")\n");
 	}
 }

@@ -19,8 +19,7 @@ struct reader {
 };
 
 #define fail(ld, ...) \
-	(fail_at(ld), \
-	 snprintf((ld)->why + strlen((ld)->why), CONFIG_WHY_SZ - strlen((ld)->why), __VA_ARGS__))
+	(fail_at(ld), snprintf((ld)->why + strlen((ld)->why), CONFIG_WHY_SZ - strlen((ld)->why), __VA_ARGS__))
 
 static void fail_at(struct config_load *ld)
 {
@@ -66,8 +65,7 @@ static char *reader_line(char *out, int room, void *arg)
 	if (sz > 0 && (*from == '#' || *from == ';'))
 		sz = 0;
 	if (!well_formed(from, sz)) {
-		fail(ld, "%.*s: the line is neither [section] nor key=value",
-		     sz < 64 ? (int)sz : 64, from);
+		fail(ld, "%.*s: the line is neither [section] nor key=value", sz < 64 ? (int)sz : 64, from);
 		return NULL;
 	}
 	if (sz + 2 > (size_t)room) {
@@ -107,8 +105,7 @@ static int on_value(void *arg, const char *section, const char *name, const char
 		return 0;
 	}
 	if (ld->given_line[i]) {
-		fail(ld, "%s.%s is given twice (first on line %u)", section, name,
-		     ld->given_line[i]);
+		fail(ld, "%s.%s is given twice (first on line %u)", section, name, ld->given_line[i]);
 		return 0;
 	}
 	ld->given_line[i] = ld->line;
@@ -136,8 +133,7 @@ static char *slurp(struct config_load *ld, const char *path, size_t *sz, struct 
 		return NULL;
 	}
 	if (fstat(fd, st) != 0 || !S_ISREG(st->st_mode)) {
-		snprintf(ld->why, CONFIG_WHY_SZ, "the configuration file %s is not a regular file",
-			 path);
+		snprintf(ld->why, CONFIG_WHY_SZ, "the configuration file %s is not a regular file", path);
 		goto out;
 	}
 	buf = malloc(FILE_SZ_MAX + 2);
@@ -149,8 +145,7 @@ static char *slurp(struct config_load *ld, const char *path, size_t *sz, struct 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			snprintf(ld->why, CONFIG_WHY_SZ,
-				 "cannot read the configuration file %s: %s", path,
+			snprintf(ld->why, CONFIG_WHY_SZ, "cannot read the configuration file %s: %s", path,
 				 strerror(errno));
 			free(buf);
 			buf = NULL;
@@ -159,8 +154,8 @@ static char *slurp(struct config_load *ld, const char *path, size_t *sz, struct 
 		got += (size_t)n;
 	}
 	if (!buf || got > FILE_SZ_MAX) {
-		snprintf(ld->why, CONFIG_WHY_SZ,
-			 "the configuration file %s is larger than %u bytes", path, FILE_SZ_MAX);
+		snprintf(ld->why, CONFIG_WHY_SZ, "the configuration file %s is larger than %u bytes", path,
+			 FILE_SZ_MAX);
 		free(buf);
 		buf = NULL;
 	}

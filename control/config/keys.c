@@ -32,8 +32,8 @@ static bool parse_u32(const struct config_key *k, void *field, const char *text,
 	uint64_t v = 0;
 
 	if (!number(text, k->max, &v) || v < k->min) {
-		snprintf(why, CONFIG_TEXT_SZ, "is not a whole number from %" PRIu64 " to %" PRIu64,
-			 k->min, k->max);
+		snprintf(why, CONFIG_TEXT_SZ, "is not a whole number from %" PRIu64 " to %" PRIu64, k->min,
+			 k->max);
 		return false;
 	}
 	*(uint32_t *)field = (uint32_t)v;
@@ -89,8 +89,7 @@ static bool parse_bind(const struct config_key *k, void *field, const char *text
 	struct in6_addr a;
 
 	if (inet_pton(AF_INET, text, &a) != 1 && inet_pton(AF_INET6, text, &a) != 1) {
-		snprintf(why, CONFIG_TEXT_SZ,
-			 "is not an IPv4 or IPv6 address (names are not resolved here)");
+		snprintf(why, CONFIG_TEXT_SZ, "is not an IPv4 or IPv6 address (names are not resolved here)");
 		return false;
 	}
 	return parse_text(k, field, text, why);
@@ -102,8 +101,7 @@ static bool parse_network(const struct config_key *k, void *field, const char *t
 
 	(void)k;
 	if (!n) {
-		snprintf(why, CONFIG_TEXT_SZ,
-			 "is none of main, testnet3, testnet4, signet, regtest");
+		snprintf(why, CONFIG_TEXT_SZ, "is none of main, testnet3, testnet4, signet, regtest");
 		return false;
 	}
 	*(enum network_id *)field = n->id;
@@ -212,8 +210,7 @@ static bool parse_nodes(const struct config_key *k, void *field, const char *tex
 		while (end > pad && (text[end - 1] == ' ' || text[end - 1] == '\t'))
 			end--;
 		if (!parse_node(&c->nodes[c->node_cnt], text + pad, end - pad)) {
-			snprintf(why, CONFIG_TEXT_SZ,
-				 "is not a list of host:port, separated by commas");
+			snprintf(why, CONFIG_TEXT_SZ, "is not a list of host:port, separated by commas");
 			return false;
 		}
 		c->node_cnt++;
@@ -247,10 +244,10 @@ const struct config_key config_keys[] = {
 	 "The address that clients reach."},
 	{"api", "port", parse_u32, FIELD(api_port), 0, UINT16_MAX, "9814", "TCP port",
 	 "The port that clients reach; 0 takes any free one and logs it."},
-	{"api", "max-connections", parse_u32, FIELD(api_max_connections), 8, 65536, "1024",
-	 "connections", "Connections served at a time; more wait in the system's queue."},
-	{"api", "max-connections-per-ip", parse_u32, FIELD(api_max_connections_per_ip), 0, 65536,
-	 "0", "connections",
+	{"api", "max-connections", parse_u32, FIELD(api_max_connections), 8, 65536, "1024", "connections",
+	 "Connections served at a time; more wait in the system's queue."},
+	{"api", "max-connections-per-ip", parse_u32, FIELD(api_max_connections_per_ip), 0, 65536, "0",
+	 "connections",
 	 "Connections served at a time for one address, more are closed; 0 is no limit (needed "
 	 "behind a proxy or Tor)."},
 	{"api", "threads", parse_u32, FIELD(api_threads), 1, 64, "2", "threads",
@@ -276,30 +273,28 @@ const struct config_key config_keys[] = {
 
 	{"teos", "subscription-slots", parse_u32, FIELD(subscription_slots), 1, UINT32_MAX, "10000",
 	 "slots of 2048 bytes", "Slots that one registration gives."},
-	{"teos", "subscription-duration", parse_u32, FIELD(subscription_duration), 1, UINT32_MAX,
-	 "4320", "blocks", "Blocks that one registration lasts."},
+	{"teos", "subscription-duration", parse_u32, FIELD(subscription_duration), 1, UINT32_MAX, "4320",
+	 "blocks", "Blocks that one registration lasts."},
 	{"teos", "expiry-delta", parse_u32, FIELD(expiry_delta), 0, UINT32_MAX, "6", "blocks",
 	 "Blocks after its expiry for which a subscription's data is kept and watched."},
 
-	{"teos", "min-to-self-delay", parse_u32, FIELD(min_to_self_delay), 0, UINT32_MAX, "20",
-	 "blocks",
+	{"teos", "min-to-self-delay", parse_u32, FIELD(min_to_self_delay), 0, UINT32_MAX, "20", "blocks",
 	 "The smallest to_self_delay taken from a legacy client; current clients are not held to "
 	 "it."},
 
 	{"rpc", "connect", parse_nodes, FIELD(nodes), 0, 0, "", "host:port[,host:port...]",
 	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it; empty is none."},
-	{"rpc", "user", parse_text, FIELD(rpc_user), 0, 0, "", "text",
-	 "User name for the nodes' RPC."},
+	{"rpc", "user", parse_text, FIELD(rpc_user), 0, 0, "", "text", "User name for the nodes' RPC."},
 	{"rpc", "password", parse_text, FIELD(rpc_password), 0, 0, "", "text",
 	 "Password for the nodes' RPC; a file that holds it must not be readable by everybody."},
 	{"rpc", "cookie-file", parse_path, FIELD(rpc_cookie_file), 0, 0, "", "path",
 	 "The node's cookie file, in place of user and password; read again whenever a node "
 	 "refuses it."},
-	{"rpc", "timeout-ms", parse_u32, FIELD(rpc_timeout_ms), 100, 600000, "10000",
-	 "milliseconds", "How long one RPC may take."},
+	{"rpc", "timeout-ms", parse_u32, FIELD(rpc_timeout_ms), 100, 600000, "10000", "milliseconds",
+	 "How long one RPC may take."},
 
-	{"broadcast", "rebroadcast-blocks", parse_u32, FIELD(rebroadcast_blocks), 1, 1000, "6",
-	 "blocks", "A penalty that is not yet in a block is sent again at least this often."},
+	{"broadcast", "rebroadcast-blocks", parse_u32, FIELD(rebroadcast_blocks), 1, 1000, "6", "blocks",
+	 "A penalty that is not yet in a block is sent again at least this often."},
 
 	{"log", "level", parse_log_level, FIELD(log_level), 0, 0, "info", "error|warn|info|debug",
 	 "The least important lines that are still written."},
@@ -309,8 +304,7 @@ const struct config_key config_keys[] = {
 
 const unsigned config_key_cnt = sizeof config_keys / sizeof config_keys[0];
 
-_Static_assert(sizeof config_keys / sizeof config_keys[0] <= CONFIG_KEYS_MAX,
-	       "struct config_load has room");
+_Static_assert(sizeof config_keys / sizeof config_keys[0] <= CONFIG_KEYS_MAX, "struct config_load has room");
 
 int config_key_find(const char *section, const char *name, bool *section_known)
 {

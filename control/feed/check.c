@@ -1,7 +1,6 @@
 #include "feed/check.h"
 
-void feed_check_start(struct feed_check *c, bool resume, uint32_t height,
-		      const struct hash256 *hash)
+void feed_check_start(struct feed_check *c, bool resume, uint32_t height, const struct hash256 *hash)
 {
 	*c = (struct feed_check){.started = true, .resume = resume, .base_height = height};
 	c->base_hash = *hash;
@@ -50,8 +49,8 @@ const char *feed_check_chain_start(struct feed_check *c, const struct link_chain
 
 	if (!c->started || c->on)
 		return "CHAIN_START out of turn";
-	if (c->resume && (r->header_cnt != 0 || r->height != c->base_height ||
-			  !hash256_eq(&r->hash, &c->base_hash)))
+	if (c->resume &&
+	    (r->header_cnt != 0 || r->height != c->base_height || !hash256_eq(&r->hash, &c->base_hash)))
 		return "CHAIN_START is not where we resumed";
 	if (r->header_cnt > 2016 || r->header_cnt > (uint64_t)r->height + 1)
 		return "CHAIN_START holds too many headers";
@@ -138,8 +137,7 @@ const char *feed_check_chain_state(const struct link_chain_state *r)
 
 const char *feed_check_peer(const struct link_peer_state *r)
 {
-	if (!is_text(r->addr, sizeof(r->addr), true) ||
-	    !is_text(r->state, sizeof(r->state), true) ||
+	if (!is_text(r->addr, sizeof(r->addr), true) || !is_text(r->state, sizeof(r->state), true) ||
 	    !is_text(r->user_agent, sizeof(r->user_agent), true) ||
 	    !is_text(r->last_error, sizeof(r->last_error), true))
 		return "PEER_STATE with unprintable text";

@@ -33,8 +33,7 @@ struct feed_check {
 };
 
 /* All zero is a new session; this says that START was sent, and for RESUME from which block. */
-void feed_check_start(struct feed_check *c, bool resume, uint32_t height,
-		      const struct hash256 *hash);
+void feed_check_start(struct feed_check *c, bool resume, uint32_t height, const struct hash256 *hash);
 
 /* NULL: the record is in order, and the state has moved on.  Otherwise why it is not (static text). */
 const char *feed_check_hello(const struct link_d_hello *h, const struct network *net);

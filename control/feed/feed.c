@@ -99,8 +99,7 @@ static void connect_later(struct feed *f, uint32_t at_least_ms)
 	f->delay_ms = f->delay_ms == 0 ? DELAY_FIRST_MS : f->delay_ms * 2;
 	if (f->delay_ms > DELAY_MAX_MS)
 		f->delay_ms = DELAY_MAX_MS;
-	uv_timer_start(&f->timer, on_connect_time,
-		       f->delay_ms > at_least_ms ? f->delay_ms : at_least_ms, 0);
+	uv_timer_start(&f->timer, on_connect_time, f->delay_ms > at_least_ms ? f->delay_ms : at_least_ms, 0);
 }
 
 static void session_end(struct feed *f)
@@ -252,8 +251,7 @@ static void timer_init(struct feed *f, uv_timer_t *t)
 	f->handles++;
 }
 
-struct feed *feed_new(const struct feed_config *cfg, uv_loop_t *loop, struct tower *t,
-		      const char **why)
+struct feed *feed_new(const struct feed_config *cfg, uv_loop_t *loop, struct tower *t, const char **why)
 {
 	struct feed *f;
 
@@ -262,8 +260,7 @@ struct feed *feed_new(const struct feed_config *cfg, uv_loop_t *loop, struct tow
 		return NULL;
 	}
 	f = calloc(1, sizeof(*f));
-	if (f == NULL || !link_reader_init(&f->reader) ||
-	    !link_writer_init(&f->writer, FEED_WRITER_CAP)) {
+	if (f == NULL || !link_reader_init(&f->reader) || !link_writer_init(&f->writer, FEED_WRITER_CAP)) {
 		if (f != NULL)
 			link_reader_free(&f->reader);
 		free(f);
@@ -371,15 +368,13 @@ void feed_info_get(const struct feed *f, struct feed_info *out)
 	out->last_error = f->last_error;
 }
 
-void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p),
-		    void *arg)
+void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p), void *arg)
 {
 	for (uint32_t i = 0; i < f->peer_cnt; i++)
 		cb(arg, &f->peer[i]);
 }
 
-void feed_each_stat(const struct feed *f, void (*cb)(void *arg, const struct link_stat *s),
-		    void *arg)
+void feed_each_stat(const struct feed *f, void (*cb)(void *arg, const struct link_stat *s), void *arg)
 {
 	for (uint32_t i = 0; i < f->stat_cnt; i++)
 		cb(arg, &f->stat[i]);

@@ -47,8 +47,7 @@ struct feed_config {
 };
 
 /* NULL with *why set (static text): path too long for a Unix socket, or out of memory.  Borrows loop and tower. */
-struct feed *feed_new(const struct feed_config *cfg, uv_loop_t *loop, struct tower *t,
-		      const char **why);
+struct feed *feed_new(const struct feed_config *cfg, uv_loop_t *loop, struct tower *t, const char **why);
 /* Begins to connect. */
 void feed_start(struct feed *f);
 /* Ends the session without telling the tower and closes the handles; the memory is released by the loop's next
@@ -73,8 +72,8 @@ enum feed_state {
 	FEED_DOWN,  /* not connected; a timer is running */
 	FEED_HELLO, /* connected, its HELLO not seen yet (deadline 5 s) */
 	FEED_LOAD,  /* sending what is watched (deadline: progress every 30 s) */
-	FEED_SYNC, /* START sent; it looks for peers and headers (no deadline: there may be no peer) */
-	FEED_ON    /* blocks are coming */
+	FEED_SYNC,  /* START sent; it looks for peers and headers (no deadline: there may be no peer) */
+	FEED_ON     /* blocks are coming */
 };
 const char *feed_state_name(enum feed_state s);
 
@@ -82,26 +81,22 @@ struct feed_info {
 	enum feed_state state;
 	struct link_d_hello hello; /* of the current session; zero before it */
 	bool has_chain;
-	struct link_chain_state chain; /* last one of the session, if has_chain */
-	uint64_t loaded_cnt;           /* locators sent by the session's load */
-	uint64_t backlog_cnt;          /* adds, deletes and acks that wait for the link */
-	uint64_t added_pending_cnt;    /* WATCH_ADD without answer */
-	uint64_t sessions_total;       /* that reached sync */
-	uint64_t lost_total;           /* of these, ended */
-	uint64_t
-		protocol_errors_total; /* sessions ended because the dataplane broke the contract */
-	uint64_t add_errors_total;     /* WATCH_ADDED with an error; each is tried again */
-	uint64_t broadcasts_total,
-		broadcasts_unsent_total; /* handed to the link; refused for want of one */
+	struct link_chain_state chain;  /* last one of the session, if has_chain */
+	uint64_t loaded_cnt;            /* locators sent by the session's load */
+	uint64_t backlog_cnt;           /* adds, deletes and acks that wait for the link */
+	uint64_t added_pending_cnt;     /* WATCH_ADD without answer */
+	uint64_t sessions_total;        /* that reached sync */
+	uint64_t lost_total;            /* of these, ended */
+	uint64_t protocol_errors_total; /* sessions ended because the dataplane broke the contract */
+	uint64_t add_errors_total;      /* WATCH_ADDED with an error; each is tried again */
+	uint64_t broadcasts_total, broadcasts_unsent_total; /* handed to the link; refused for want of one */
 	const char *last_error; /* why the last attempt or session ended; "" never.  Valid until the
 	                                    next turn of the loop */
 };
 void feed_info_get(const struct feed *f, struct feed_info *out);
 /* Peers of the dataplane in this session.  Texts are NUL-terminated printable ASCII. */
-void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p),
-		    void *arg);
+void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p), void *arg);
 /* The dataplane's counters as of a second or two ago.  Names are NUL-terminated printable ASCII. */
-void feed_each_stat(const struct feed *f, void (*cb)(void *arg, const struct link_stat *s),
-		    void *arg);
+void feed_each_stat(const struct feed *f, void (*cb)(void *arg, const struct link_stat *s), void *arg);
 
 #endif

@@ -16,7 +16,7 @@
 #define FEED_WRITER_LOW  (256u << 10)
 #define FEED_BATCH_MAX   2048u /* locators in a WATCH_LOAD */
 #define FEED_RETRY_MAX   4096u
-#define FEED_RETRY_TIMES 5u /* ticks in which refused adds are sent again before the session ends */
+#define FEED_RETRY_TIMES 5u    /* ticks in which refused adds are sent again before the session ends */
 #define FEED_HEADERS_MAX 4032u /* two retarget periods */
 
 struct feed_conn {
@@ -33,8 +33,7 @@ struct feed {
 	struct feed_config cfg;
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	uv_timer_t timer; /* down: when to connect; else the session's tick */
-	uv_timer_t
-		kick; /* on the next turn: a failure noted in a call, or reading that may go on */
+	uv_timer_t kick;  /* on the next turn: a failure noted in a call, or reading that may go on */
 	unsigned handles; /* not closed yet */
 	bool freed;
 	/* Reconnecting. */

@@ -33,9 +33,8 @@ static void put(struct feed *f, enum link_type type, const void *rec, size_t sz,
 
 void session_begin(struct feed *f)
 {
-	struct link_c_hello hello = {.magic = LINK_MAGIC,
-				     .version = LINK_VERSION,
-				     .network = (uint32_t)f->cfg.network->id};
+	struct link_c_hello hello = {
+		.magic = LINK_MAGIC, .version = LINK_VERSION, .network = (uint32_t)f->cfg.network->id};
 
 	f->begun_ms = f->read_ms = f->write_ms = uv_now(f->loop);
 	f->state = FEED_HELLO;
@@ -116,9 +115,8 @@ static void batch_take(void *arg, const struct locator *l)
 static void start_send(struct feed *f)
 {
 	uint8_t *headers = malloc((size_t)FEED_HEADERS_MAX * HEADER_SZ);
-	struct link_start start = {.mode = LINK_START_TIP,
-				   .root_hash = f->cfg.anchor_hash,
-				   .root_height = f->cfg.anchor_height};
+	struct link_start start = {
+		.mode = LINK_START_TIP, .root_hash = f->cfg.anchor_hash, .root_height = f->cfg.anchor_height};
 	struct tower_resume at = {0};
 	struct hash256 base;
 
@@ -139,8 +137,8 @@ static void start_send(struct feed *f)
 	base = hash256_is_zero(&start.root_hash) ? f->cfg.network->genesis_hash : start.root_hash;
 	if (start.header_cnt > 0)
 		base = header_hash(headers + (size_t)(start.header_cnt - 1) * HEADER_SZ);
-	feed_check_start(&f->check, start.mode == LINK_START_RESUME,
-			 start.root_height + start.header_cnt, &base);
+	feed_check_start(&f->check, start.mode == LINK_START_RESUME, start.root_height + start.header_cnt,
+			 &base);
 	put(f, LINK_START, &start, sizeof(start), headers, (size_t)start.header_cnt * HEADER_SZ);
 	free(headers);
 	f->state = FEED_SYNC;
@@ -163,8 +161,7 @@ static void load_some(struct feed *f)
 		more = tower_each_watched(f->tower, &f->cursor, FEED_BATCH_MAX, batch_take, f);
 		rec.cnt = f->batch_cnt;
 		if (rec.cnt > 0)
-			put(f, LINK_WATCH_LOAD, &rec, sizeof(rec), f->batch,
-			    rec.cnt * sizeof(struct locator));
+			put(f, LINK_WATCH_LOAD, &rec, sizeof(rec), f->batch, rec.cnt * sizeof(struct locator));
 		f->info.loaded_cnt += rec.cnt;
 		if (!more) {
 			start_send(f);
@@ -187,8 +184,7 @@ void session_write(struct feed *f)
 		load_some(f);
 	if (session_open(f))
 		backlog_drain(f);
-	while (f->fail == NULL && sent < WRITE_TURN_MAX &&
-	       (p = link_writer_peek(&f->writer, &sz)) != NULL) {
+	while (f->fail == NULL && sent < WRITE_TURN_MAX && (p = link_writer_peek(&f->writer, &sz)) != NULL) {
 		ssize_t n = send(f->conn->fd, p, sz, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0) {
@@ -207,8 +203,7 @@ void session_write(struct feed *f)
 
 static void on_hello(struct feed *f, const struct link_d_hello *r)
 {
-	const char *why = f->state == FEED_HELLO ? feed_check_hello(r, f->cfg.network)
-						 : "HELLO out of turn";
+	const char *why = f->state == FEED_HELLO ? feed_check_hello(r, f->cfg.network) : "HELLO out of turn";
 
 	if (why != NULL) {
 		session_fail(f, why, true);
@@ -219,8 +214,7 @@ static void on_hello(struct feed *f, const struct link_d_hello *r)
 	f->info.loaded_cnt = 0;
 	f->state = FEED_LOAD;
 	log_info("feed_connected", "Connected to the dataplane",
-		 log_text("version", r->version_text,
-			  strnlen(r->version_text, sizeof(r->version_text))),
+		 log_text("version", r->version_text, strnlen(r->version_text, sizeof(r->version_text))),
 		 log_text("kernel", r->kernel, strnlen(r->kernel, sizeof(r->kernel))),
 		 log_u64("shards", r->shard_cnt), log_u64("recent_blocks", r->recent_blocks),
 		 log_u64("window", r->window));
@@ -237,8 +231,8 @@ static const char *on_chain_start(struct feed *f, const struct link_chain_start 
 	f->acked_height = f->settled_ack = r->height;
 	f->delay_ms = 0;
 	f->error_said = false;
-	log_info("feed_chain", "Dataplane reports blocks from here on",
-		 log_u64("height", r->height), log_hash("hash", r->hash.b));
+	log_info("feed_chain", "Dataplane reports blocks from here on", log_u64("height", r->height),
+		 log_hash("hash", r->hash.b));
 	tower_chain_start(f->tower, r, headers);
 	return NULL;
 }
@@ -272,8 +266,7 @@ static const char *on_watch_added(struct feed *f, const struct link_watch_added 
 		return NULL;
 	}
 	if (f->info.add_errors_total++ % 1000 == 0)
-		log_error("feed_add_failed",
-			  "The dataplane could not watch a locator; trying again",
+		log_error("feed_add_failed", "The dataplane could not watch a locator; trying again",
 			  log_hex("locator", l.b, LOCATOR_SZ), log_i64("error", r->error),
 			  log_u64("so_far", f->info.add_errors_total));
 	f->refused = true;
@@ -326,8 +319,7 @@ static const char *on_peer(struct feed *f, const struct link_peer_state *r)
 	if (i == FEED_PEER_MAX)
 		return NULL; /* more than we show */
 	if ((r->flags & LINK_PEER_READY) &&
-	    (i == f->peer_cnt || !(f->peer[i].flags & LINK_PEER_READY) ||
-	     f->peer[i].connects != r->connects))
+	    (i == f->peer_cnt || !(f->peer[i].flags & LINK_PEER_READY) || f->peer[i].connects != r->connects))
 		f->peer_came = true;
 	f->peer[i] = *r;
 	if (i == f->peer_cnt)
@@ -466,8 +458,7 @@ void session_read(struct feed *f)
 	while (f->fail == NULL && !f->paused && got < READ_TURN_MAX) {
 		size_t room;
 		uint8_t *p = link_reader_room(&f->reader, &room);
-		ssize_t n = recv(f->conn->fd, p, room < READ_TURN_MAX ? room : READ_TURN_MAX,
-				 MSG_DONTWAIT);
+		ssize_t n = recv(f->conn->fd, p, room < READ_TURN_MAX ? room : READ_TURN_MAX, MSG_DONTWAIT);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			break;
@@ -500,8 +491,7 @@ static void retry_adds(struct feed *f)
 		return;
 	}
 	for (uint32_t i = 0; i < f->retry_cnt; i++)
-		session_queue(f,
-			      &(struct backlog_entry){.op = BACKLOG_ADD, .locator = f->retry[i]});
+		session_queue(f, &(struct backlog_entry){.op = BACKLOG_ADD, .locator = f->retry[i]});
 	f->retry_cnt = 0;
 }
 

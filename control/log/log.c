@@ -177,8 +177,7 @@ static bool is_bare(const char *s, size_t sz)
 
 	for (size_t i = 0; i < sz; i++) {
 		char c = s[i];
-		bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-			    (c >= '0' && c <= '9');
+		bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 
 		if (!word && (c == '\0' || !strchr(others, c)))
 			return false;
@@ -345,8 +344,8 @@ void log_write(enum log_level l, const char *event, const char *msg, const struc
 	int saved = errno;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	size_t sz = log_format(buf, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000,
-			       l, event, msg, kv);
+	size_t sz = log_format(buf, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000, l, event,
+			       msg, kv);
 	size_t off = 0;
 
 	pthread_mutex_lock(&lg.lock);

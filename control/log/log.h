@@ -108,12 +108,11 @@ static inline struct log_kv log_hash(const char *key, const void *hash)
 /* kv ends with LOG_KIND_END.  Use the macros below. */
 void log_write(enum log_level l, const char *event, const char *msg, const struct log_kv *kv);
 
-#define log_at(l, event, msg, ...)                                                            \
-	do {                                                                                  \
-		if (log_enabled(l))                                                           \
-			log_write((l), (event), (msg),                                        \
-				  (const struct log_kv[]){                                    \
-					  __VA_ARGS__ __VA_OPT__(, ){.kind = LOG_KIND_END}}); \
+#define log_at(l, event, msg, ...)                                                                            \
+	do {                                                                                                  \
+		if (log_enabled(l))                                                                           \
+			log_write((l), (event), (msg),                                                        \
+				  (const struct log_kv[]){__VA_ARGS__ __VA_OPT__(, ){.kind = LOG_KIND_END}}); \
 	} while (0)
 
 /* log_info("block", "Block connected", log_u64("height", h), log_hash("hash", &hash)); */

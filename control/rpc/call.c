@@ -87,8 +87,7 @@ static bool count_of(const json_t *v, uint64_t max, uint64_t *out)
 }
 
 /* Decodes v into *a; false with what was expected in why. */
-static bool arg_of(const struct rpc_param *p, const json_t *v, struct rpc_arg *a, char *why,
-		   size_t why_sz)
+static bool arg_of(const struct rpc_param *p, const json_t *v, struct rpc_arg *a, char *why, size_t why_sz)
 {
 	if (v == NULL || json_is_null(v)) {
 		if (p->required)
@@ -98,8 +97,7 @@ static bool arg_of(const struct rpc_param *p, const json_t *v, struct rpc_arg *a
 	a->given = true;
 	switch (p->type) {
 	case RPC_HEX:
-		if (json_is_string(v) &&
-		    hex_decode(a->b, p->max, json_string_value(v), json_string_length(v)))
+		if (json_is_string(v) && hex_decode(a->b, p->max, json_string_value(v), json_string_length(v)))
 			return true;
 		snprintf(why, why_sz, "%s: must be %u hex digits", p->name, (unsigned)p->max * 2);
 		return false;
@@ -126,8 +124,8 @@ static bool name_is_known(const struct rpc_method *m, unsigned cnt, const char *
 	return false;
 }
 
-static bool args_decode(const struct rpc_method *m, json_t *params, struct rpc_call *call,
-			char *why, size_t why_sz)
+static bool args_decode(const struct rpc_method *m, json_t *params, struct rpc_call *call, char *why,
+			size_t why_sz)
 {
 	unsigned cnt = param_cnt(m);
 	const char *name;
@@ -180,8 +178,7 @@ static struct rpc_done run(const struct rpc_table *t, json_t *req)
 			return rpc_fail(RPC_BAD_PARAMS, "%s", why);
 		return m->run(&call);
 	}
-	return rpc_fail(RPC_NO_METHOD, "no method '%.60s'; 'help' lists them",
-			json_string_value(name));
+	return rpc_fail(RPC_NO_METHOD, "no method '%.60s'; 'help' lists them", json_string_value(name));
 }
 
 static bool id_is_valid(const json_t *id)
@@ -189,8 +186,7 @@ static bool id_is_valid(const json_t *id)
 	return json_is_string(id) || json_is_number(id) || json_is_null(id);
 }
 
-char *rpc_answer(const struct rpc_table *t, const char *text, size_t sz, bool *not_json,
-		 bool *failed)
+char *rpc_answer(const struct rpc_table *t, const char *text, size_t sz, bool *not_json, bool *failed)
 {
 	json_error_t err;
 	json_t *req = json_loadb(text, sz, JSON_REJECT_DUPLICATES, &err);
@@ -233,12 +229,10 @@ static json_t *describe(const struct rpc_method *m)
 
 	for (unsigned i = 0; i < cnt; i++) {
 		const struct rpc_param *p = &m->param[i];
-		const char *type = p->type == RPC_HEX     ? "hex"
-				   : p->type == RPC_COUNT ? "count"
-							  : "text";
+		const char *type = p->type == RPC_HEX ? "hex" : p->type == RPC_COUNT ? "count" : "text";
 
-		json_array_append_new(params, json_pack("{s:s, s:s, s:b}", "name", p->name, "type",
-							type, "required", p->required));
+		json_array_append_new(params, json_pack("{s:s, s:s, s:b}", "name", p->name, "type", type,
+							"required", p->required));
 	}
 	return json_pack("{s:s, s:o, s:s}", "name", m->name, "params", params, "help", m->help);
 }

@@ -29,8 +29,8 @@ enum rpc_code {
 /* --- finding the requests in the stream -------------------------------------------------------------------- */
 
 enum rpc_cut {
-	RPC_CUT_MORE, /* no whole value yet */
-	RPC_CUT_VALUE, /* text[*start, *end) is one value by its brackets; whether it is JSON is seen later */
+	RPC_CUT_MORE,    /* no whole value yet */
+	RPC_CUT_VALUE,   /* text[*start, *end) is one value by its brackets; whether it is JSON is seen later */
 	RPC_CUT_RUBBISH, /* something that begins no object or array */
 	RPC_CUT_DEEP     /* nested deeper than RPC_DEPTH_MAX */
 };
@@ -43,8 +43,7 @@ struct rpc_scan {
 };
 
 /* Goes on at s->pos.  After RPC_CUT_VALUE the next call looks behind that value. */
-enum rpc_cut rpc_scan_next(struct rpc_scan *s, const char *text, size_t sz, size_t *start,
-			   size_t *end);
+enum rpc_cut rpc_scan_next(struct rpc_scan *s, const char *text, size_t sz, size_t *start, size_t *end);
 /* The first `sz` bytes of the buffer, all before s->start or s->pos, were removed. */
 void rpc_scan_moved(struct rpc_scan *s, size_t sz);
 
@@ -82,8 +81,7 @@ struct rpc_done {
 };
 /* Takes the reference.  NULL (out of memory) becomes an internal error. */
 struct rpc_done rpc_result(json_t *result);
-struct rpc_done rpc_fail(enum rpc_code code, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+struct rpc_done rpc_fail(enum rpc_code code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 struct rpc_method {
 	const char *name;
@@ -101,8 +99,7 @@ struct rpc_table {
 /* Runs one request.  Returns the answer as a malloc'd line without its newline; NULL when nothing is to be said (a
    notification) or memory is out.  *not_json: the text was not JSON and the stream is not to be trusted
    further.  *failed: the answer is an error. */
-char *rpc_answer(const struct rpc_table *t, const char *text, size_t sz, bool *not_json,
-		 bool *failed);
+char *rpc_answer(const struct rpc_table *t, const char *text, size_t sz, bool *not_json, bool *failed);
 /* An error with id null, as a malloc'd line. */
 char *rpc_error_line(enum rpc_code code, const char *message);
 

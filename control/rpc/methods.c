@@ -28,15 +28,13 @@ static struct rpc_done gettowerinfo(struct rpc_call *call)
 	for (unsigned i = 0; i < env->address_cnt; i++) {
 		const struct rpc_address *a = &env->addresses[i];
 
-		json_array_append_new(addresses,
-				      json_pack("{s:s, s:s, s:i}", "type", a->type, "address",
-						a->address, "port", (int)a->port));
+		json_array_append_new(addresses, json_pack("{s:s, s:s, s:i}", "type", a->type, "address",
+							   a->address, "port", (int)a->port));
 	}
 	return rpc_result(json_pack("{s:o, s:I, s:I, s:I, s:b, s:o}", "tower_id",
 				    rpc_json_hex(env->tower_id.b, USER_ID_SZ), "n_registered_users",
-				    (json_int_t)ti.users, "n_watcher_appointments",
-				    (json_int_t)ti.appointments, "n_responder_trackers",
-				    (json_int_t)ti.trackers, "bitcoind_reachable",
+				    (json_int_t)ti.users, "n_watcher_appointments", (json_int_t)ti.appointments,
+				    "n_responder_trackers", (json_int_t)ti.trackers, "bitcoind_reachable",
 				    (int)network_reachable(env), "addresses", addresses));
 }
 
@@ -57,19 +55,18 @@ static json_t *dataplane_view(const struct feed *feed)
 	struct feed_info fi;
 
 	feed_info_get(feed, &fi);
-	return json_pack(
-		"{s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
-		"state", feed_state_name(fi.state), "version",
-		rpc_json_ascii(fi.hello.version_text, sizeof(fi.hello.version_text)), "txid_kernel",
-		rpc_json_ascii(fi.hello.kernel, sizeof(fi.hello.kernel)), "shards",
-		(json_int_t)fi.hello.shard_cnt, "recent_blocks", (json_int_t)fi.hello.recent_blocks,
-		"window", (json_int_t)fi.hello.window, "chain", chain_view(&fi), "loaded",
-		(json_int_t)fi.loaded_cnt, "backlog", (json_int_t)fi.backlog_cnt, "adds_pending",
-		(json_int_t)fi.added_pending_cnt, "sessions_total", (json_int_t)fi.sessions_total,
-		"lost_total", (json_int_t)fi.lost_total, "protocol_errors_total",
-		(json_int_t)fi.protocol_errors_total, "add_errors_total",
-		(json_int_t)fi.add_errors_total, "broadcasts_total",
-		(json_int_t)fi.broadcasts_total, "last_error", rpc_json_ascii(fi.last_error, 256));
+	return json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+			 "state", feed_state_name(fi.state), "version",
+			 rpc_json_ascii(fi.hello.version_text, sizeof(fi.hello.version_text)), "txid_kernel",
+			 rpc_json_ascii(fi.hello.kernel, sizeof(fi.hello.kernel)), "shards",
+			 (json_int_t)fi.hello.shard_cnt, "recent_blocks", (json_int_t)fi.hello.recent_blocks,
+			 "window", (json_int_t)fi.hello.window, "chain", chain_view(&fi), "loaded",
+			 (json_int_t)fi.loaded_cnt, "backlog", (json_int_t)fi.backlog_cnt, "adds_pending",
+			 (json_int_t)fi.added_pending_cnt, "sessions_total", (json_int_t)fi.sessions_total,
+			 "lost_total", (json_int_t)fi.lost_total, "protocol_errors_total",
+			 (json_int_t)fi.protocol_errors_total, "add_errors_total",
+			 (json_int_t)fi.add_errors_total, "broadcasts_total", (json_int_t)fi.broadcasts_total,
+			 "last_error", rpc_json_ascii(fi.last_error, 256));
 }
 
 static json_t *nodes_view(const struct carrier *carrier)
@@ -80,17 +77,16 @@ static json_t *nodes_view(const struct carrier *carrier)
 		struct carrier_node_info n;
 
 		carrier_node_info_get(carrier, i, &n);
-		json_array_append_new(
-			list, json_pack("{s:o, s:i, s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:I}",
-					"host", rpc_json_ascii(n.host, 256), "port", (int)n.port,
-					"state", carrier_node_state_name(n.state), "error",
-					rpc_json_ascii(n.error, 256), "blocks",
-					(json_int_t)n.blocks, "headers", (json_int_t)n.headers,
-					"initial_download", (int)n.initial_download,
-					"requests_total", (json_int_t)n.requests_total,
-					"accepted_total", (json_int_t)n.accepted_total,
-					"refused_total", (json_int_t)n.refused_total,
-					"unanswered_total", (json_int_t)n.unanswered_total));
+		json_array_append_new(list, json_pack("{s:o, s:i, s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:I}",
+						      "host", rpc_json_ascii(n.host, 256), "port", (int)n.port,
+						      "state", carrier_node_state_name(n.state), "error",
+						      rpc_json_ascii(n.error, 256), "blocks",
+						      (json_int_t)n.blocks, "headers", (json_int_t)n.headers,
+						      "initial_download", (int)n.initial_download,
+						      "requests_total", (json_int_t)n.requests_total,
+						      "accepted_total", (json_int_t)n.accepted_total,
+						      "refused_total", (json_int_t)n.refused_total,
+						      "unanswered_total", (json_int_t)n.unanswered_total));
 	}
 	return list;
 }
@@ -98,23 +94,22 @@ static json_t *nodes_view(const struct carrier *carrier)
 static json_t *tower_view(const struct tower_info *ti)
 {
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "users",
-			 (json_int_t)ti->users, "appointments", (json_int_t)ti->appointments,
-			 "trackers", (json_int_t)ti->trackers, "breaches_total",
-			 (json_int_t)ti->breaches_total, "invalid_blobs_total",
-			 (json_int_t)ti->invalid_blobs_total, "penalties_sent_total",
+			 (json_int_t)ti->users, "appointments", (json_int_t)ti->appointments, "trackers",
+			 (json_int_t)ti->trackers, "breaches_total", (json_int_t)ti->breaches_total,
+			 "invalid_blobs_total", (json_int_t)ti->invalid_blobs_total, "penalties_sent_total",
 			 (json_int_t)ti->penalties_sent_total, "penalties_confirmed_total",
 			 (json_int_t)ti->penalties_confirmed_total, "completed_total",
-			 (json_int_t)ti->completed_total, "blocks_total",
-			 (json_int_t)ti->blocks_total, "reorg_blocks_total",
-			 (json_int_t)ti->reorg_blocks_total, "store_ok", (int)ti->store_ok);
+			 (json_int_t)ti->completed_total, "blocks_total", (json_int_t)ti->blocks_total,
+			 "reorg_blocks_total", (json_int_t)ti->reorg_blocks_total, "store_ok",
+			 (int)ti->store_ok);
 }
 
 static json_t *socket_view(const struct rpc_info *i)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "clients", (json_int_t)i->client_cnt,
-			 "clients_total", (json_int_t)i->clients_total, "requests_total",
-			 (json_int_t)i->requests_total, "errors_total", (json_int_t)i->errors_total,
-			 "dropped_total", (json_int_t)i->dropped_total);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "clients", (json_int_t)i->client_cnt, "clients_total",
+			 (json_int_t)i->clients_total, "requests_total", (json_int_t)i->requests_total,
+			 "errors_total", (json_int_t)i->errors_total, "dropped_total",
+			 (json_int_t)i->dropped_total);
 }
 
 static struct rpc_done getinfo(struct rpc_call *call)
@@ -124,16 +119,15 @@ static struct rpc_done getinfo(struct rpc_call *call)
 	struct tower_info ti;
 
 	tower_info_get(env->tower, &ti);
-	return rpc_result(json_pack(
-		"{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o, s:o}", "version", VIGIL_VERSION,
-		"network", env->network->name, "tower_id",
-		rpc_json_hex(env->tower_id.b, USER_ID_SZ), "height",
-		ti.has_tip ? json_integer(ti.tip_height) : json_null(), "block_hash",
-		ti.has_tip ? rpc_json_hash(&ti.tip_hash) : json_null(), "reachable",
-		(int)network_reachable(env), "dataplane", dataplane_view(env->feed), "node_rpc",
-		nodes ? "configured" : "not configured: penalties go out by P2P only", "nodes",
-		nodes_view(env->carrier), "tower", tower_view(&ti), "control_socket",
-		socket_view(((struct rpc_ctx *)call->ctx)->info)));
+	return rpc_result(
+		json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o, s:o}", "version", VIGIL_VERSION,
+			  "network", env->network->name, "tower_id", rpc_json_hex(env->tower_id.b, USER_ID_SZ),
+			  "height", ti.has_tip ? json_integer(ti.tip_height) : json_null(), "block_hash",
+			  ti.has_tip ? rpc_json_hash(&ti.tip_hash) : json_null(), "reachable",
+			  (int)network_reachable(env), "dataplane", dataplane_view(env->feed), "node_rpc",
+			  nodes ? "configured" : "not configured: penalties go out by P2P only", "nodes",
+			  nodes_view(env->carrier), "tower", tower_view(&ti), "control_socket",
+			  socket_view(((struct rpc_ctx *)call->ctx)->info)));
 }
 
 static void put_peer(void *arg, const struct link_peer_state *p)
@@ -144,17 +138,16 @@ static void put_peer(void *arg, const struct link_peer_state *p)
 	json_array_append_new(
 		arg, json_pack("{s:I, s:o, s:o, s:b, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, "
 			       "s:I, s:I}",
-			       "id", (json_int_t)p->peer_id, "addr",
-			       rpc_json_ascii(p->addr, sizeof(p->addr)), "state",
-			       rpc_json_ascii(p->state, sizeof(p->state)), "ready",
+			       "id", (json_int_t)p->peer_id, "addr", rpc_json_ascii(p->addr, sizeof(p->addr)),
+			       "state", rpc_json_ascii(p->state, sizeof(p->state)), "ready",
 			       (int)((p->flags & LINK_PEER_READY) != 0), "user_agent",
 			       rpc_json_ascii(p->user_agent, sizeof(p->user_agent)), "last_error",
 			       rpc_json_ascii(p->last_error, sizeof(p->last_error)), "services",
 			       json_string(services), "version", (json_int_t)p->version, "height",
 			       (json_int_t)p->height, "ping_us", (json_int_t)p->ping_us, "bytes_in",
-			       (json_int_t)p->bytes_in, "bytes_out", (json_int_t)p->bytes_out,
-			       "blocks", (json_int_t)p->blocks, "connects", (json_int_t)p->connects,
-			       "drops", (json_int_t)p->drops));
+			       (json_int_t)p->bytes_in, "bytes_out", (json_int_t)p->bytes_out, "blocks",
+			       (json_int_t)p->blocks, "connects", (json_int_t)p->connects, "drops",
+			       (json_int_t)p->drops));
 }
 
 static struct rpc_done getpeers(struct rpc_call *call)
@@ -194,9 +187,7 @@ const struct rpc_method rpc_methods[] = {
 	{"getappointments",
 	 "All users' appointments and trackers with one locator, in pages",
 	 rpc_getappointments,
-	 {{"locator", RPC_HEX, true, LOCATOR_SZ},
-	  AFTER(RPC_APPT_KEY_SZ),
-	  LIMIT(RPC_ROWS_PAGE_MAX)}},
+	 {{"locator", RPC_HEX, true, LOCATOR_SZ}, AFTER(RPC_APPT_KEY_SZ), LIMIT(RPC_ROWS_PAGE_MAX)}},
 	{"getallappointments",
 	 "All appointments and trackers, in pages",
 	 rpc_getallappointments,

@@ -39,8 +39,7 @@ struct rpc_env {
 	struct user_id tower_id;
 	const struct rpc_address *addresses; /* where clients reach the tower */
 	unsigned address_cnt;
-	void (*stop)(
-		void *arg); /* begins an orderly shutdown; the answer is sent before the socket closes */
+	void (*stop)(void *arg); /* begins an orderly shutdown; the answer is sent before the socket closes */
 	void *stop_arg;
 };
 
@@ -53,8 +52,7 @@ void rpc_free(struct rpc *r);
 
 struct rpc_info {
 	unsigned client_cnt;
-	uint64_t clients_total, requests_total, errors_total,
-		dropped_total /* rubbish, too slow, too many */;
+	uint64_t clients_total, requests_total, errors_total, dropped_total /* rubbish, too slow, too many */;
 };
 void rpc_info_get(const struct rpc *r, struct rpc_info *out);
 

@@ -5,8 +5,7 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-enum rpc_cut rpc_scan_next(struct rpc_scan *s, const char *text, size_t sz, size_t *start,
-			   size_t *end)
+enum rpc_cut rpc_scan_next(struct rpc_scan *s, const char *text, size_t sz, size_t *start, size_t *end)
 {
 	for (; s->pos < sz; s->pos++) {
 		char c = text[s->pos];

@@ -167,8 +167,7 @@ static void client_refuse(struct client *c, char *line, const char *why)
 {
 	c->rpc->info.errors_total++;
 	c->rpc->info.dropped_total++;
-	log_debug("rpc_client_refused", "Control socket client sent what is no request",
-		  log_str("why", why));
+	log_debug("rpc_client_refused", "Control socket client sent what is no request", log_str("why", why));
 	c->last_words = true;
 	client_send(c, line);
 }
@@ -204,8 +203,7 @@ static void client_request(struct client *c, size_t start, size_t end)
 
 static bool client_is_behind(const struct client *c)
 {
-	return uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe) >
-	       c->rpc->limits.unread_max;
+	return uv_stream_get_write_queue_size((const uv_stream_t *)&c->pipe) > c->rpc->limits.unread_max;
 }
 
 /* Answers whole requests in the buffer as long as the client takes the answers. */
@@ -226,8 +224,7 @@ static void client_process(struct client *c)
 			done = end;
 			break;
 		case RPC_CUT_RUBBISH:
-			client_refuse(c, rpc_error_line(RPC_NOT_JSON, "not JSON: expected '{'"),
-				      "rubbish");
+			client_refuse(c, rpc_error_line(RPC_NOT_JSON, "not JSON: expected '{'"), "rubbish");
 			break;
 		case RPC_CUT_DEEP:
 			client_refuse(c, rpc_error_line(RPC_NOT_JSON, "nested too deep"), "nested");
@@ -256,13 +253,11 @@ static void client_go_on(struct client *c)
 	client_process(c);
 	if (!c->closing && !c->last_words && !client_is_behind(c)) {
 		if (c->len >= c->rpc->limits.request_max)
-			client_refuse(c, rpc_error_line(RPC_BAD_REQUEST, "request is too large"),
-				      "too large");
+			client_refuse(c, rpc_error_line(RPC_BAD_REQUEST, "request is too large"), "too large");
 		else if (c->eof)
 			c->last_words = true;
 	}
-	if (!c->closing && c->last_words &&
-	    uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) == 0)
+	if (!c->closing && c->last_words && uv_stream_get_write_queue_size((uv_stream_t *)&c->pipe) == 0)
 		client_close(c);
 	client_want_read(c);
 }
@@ -274,8 +269,7 @@ static void on_alloc(uv_handle_t *h, size_t hint, uv_buf_t *buf)
 
 	(void)hint;
 	if (c->len == c->cap && c->cap != 0)
-		cap = c->cap * 2 < c->rpc->limits.request_max ? c->cap * 2
-							      : c->rpc->limits.request_max;
+		cap = c->cap * 2 < c->rpc->limits.request_max ? c->cap * 2 : c->rpc->limits.request_max;
 	if (cap != c->cap) {
 		char *bigger = realloc(c->buf, cap);
 
@@ -437,9 +431,8 @@ static int bound_socket(const char *path, const char **why)
 
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	*why = NULL;
-	fd = clear_path(path, &addr, why) == 0
-		     ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
-		     : -1;
+	fd = clear_path(path, &addr, why) == 0 ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)
+					       : -1;
 	if (fd >= 0) {
 		/* The file gets the socket's own mode cut by the umask. */
 		mask = umask(0177);

@@ -175,12 +175,11 @@ struct rpc_done rpc_getuser(struct rpc_call *call)
 		return rpc_fail(RPC_NOT_FOUND, "no such user");
 	memcpy(from.b, after->b, LOCATOR_SZ);
 	page_begin(&p, call, &call->arg[2], RPC_KEYS_PAGE_MAX);
-	tower_each_appointment_of_user(p.tower, &o.want, after->given ? &from : NULL, p.limit + 1,
-				       put_uuid, &p);
+	tower_each_appointment_of_user(p.tower, &o.want, after->given ? &from : NULL, p.limit + 1, put_uuid,
+				       &p);
 	return page_end(&p,
-			json_pack("{s:I, s:I}", "available_slots",
-				  (json_int_t)o.info.available_slots, "subscription_expiry",
-				  (json_int_t)o.info.subscription_expiry),
+			json_pack("{s:I, s:I}", "available_slots", (json_int_t)o.info.available_slots,
+				  "subscription_expiry", (json_int_t)o.info.subscription_expiry),
 			"appointments");
 }
 
@@ -199,9 +198,8 @@ static void key_of(uint8_t key[RPC_APPT_KEY_SZ], const struct tower_found *f)
 static json_t *appointment_row(const struct tower_found *f)
 {
 	if (f->is_tracker)
-		return json_pack("{s:o, s:o, s:o}", "dispute_txid",
-				 rpc_json_hash(&f->tr.dispute_txid), "penalty_txid",
-				 rpc_json_hash(&f->tr.penalty_txid), "penalty_rawtx",
+		return json_pack("{s:o, s:o, s:o}", "dispute_txid", rpc_json_hash(&f->tr.dispute_txid),
+				 "penalty_txid", rpc_json_hash(&f->tr.penalty_txid), "penalty_rawtx",
 				 rpc_json_hex(f->tr.penalty_raw, f->tr.penalty_sz));
 	return json_pack("{s:o, s:o, s:I}", "locator", rpc_json_hex(f->ap.locator.b, LOCATOR_SZ),
 			 "encrypted_blob", rpc_json_hex(f->ap.blob, f->ap.blob_sz), "to_self_delay",
@@ -211,15 +209,13 @@ static json_t *appointment_row(const struct tower_found *f)
 static bool put_appointment(void *arg, const struct tower_found *f)
 {
 	struct page *p = arg;
-	size_t row_sz = f->is_tracker ? 2 * (size_t)f->tr.penalty_sz + 200
-				      : 2 * (size_t)f->ap.blob_sz + 120;
+	size_t row_sz = f->is_tracker ? 2 * (size_t)f->tr.penalty_sz + 200 : 2 * (size_t)f->ap.blob_sz + 120;
 	uint8_t key[RPC_APPT_KEY_SZ];
 
 	key_of(key, f);
 	if (p->only != NULL && memcmp(key, p->only->b, LOCATOR_SZ) != 0)
 		return false;
-	return page_has_room(p, row_sz) &&
-	       page_put(p, appointment_row(f), row_sz, key, sizeof(key));
+	return page_has_room(p, row_sz) && page_put(p, appointment_row(f), row_sz, key, sizeof(key));
 }
 
 static void appointment_key_of(struct appointment_key *k, const struct rpc_arg *a)
@@ -256,8 +252,7 @@ struct rpc_done rpc_getallappointments(struct rpc_call *call)
 
 	appointment_key_of(&from, after);
 	page_begin(&p, call, &call->arg[1], RPC_ROWS_PAGE);
-	tower_each_appointment(p.tower, after->given ? &from : NULL, p.limit + 1, put_appointment,
-			       &p);
+	tower_each_appointment(p.tower, after->given ? &from : NULL, p.limit + 1, put_appointment, &p);
 	return page_end(&p, json_object(), "appointments");
 }
 
@@ -280,20 +275,17 @@ static json_t *tracker_row(const struct tracker_view *t)
 {
 	json_t *node = json_pack("{s:i, s:o}", "code", (int)t->node_code, "text",
 				 rpc_json_ascii(t->node_text, sizeof(t->node_text)));
-	json_t *height = t->dispute_height != UINT32_MAX ? json_integer(t->dispute_height)
-							 : json_null();
+	json_t *height = t->dispute_height != UINT32_MAX ? json_integer(t->dispute_height) : json_null();
 
 	return json_pack(
-		"{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}",
-		"locator", rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id",
-		rpc_json_hex(t->user.b, USER_ID_SZ), "state", tracker_state_name(t->state),
-		"dispute_txid", rpc_json_hash(&t->dispute_txid), "penalty_txid",
+		"{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "locator",
+		rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id", rpc_json_hex(t->user.b, USER_ID_SZ), "state",
+		tracker_state_name(t->state), "dispute_txid", rpc_json_hash(&t->dispute_txid), "penalty_txid",
 		rpc_json_hash(&t->penalty_txid), "dispute_height", height, "since_height",
-		(json_int_t)t->since_height, "tries", (json_int_t)t->tries, "peers",
-		(json_int_t)t->peer_cnt, "node", node, "hit_after_us",
-		latency(t->last_byte_ns, t->hit_ns), "sent_after_us",
-		latency(t->last_byte_ns, t->sent_ns), "last_byte_ns", time_ns(t->last_byte_ns),
-		"hit_ns", time_ns(t->hit_ns), "sent_ns", time_ns(t->sent_ns));
+		(json_int_t)t->since_height, "tries", (json_int_t)t->tries, "peers", (json_int_t)t->peer_cnt,
+		"node", node, "hit_after_us", latency(t->last_byte_ns, t->hit_ns), "sent_after_us",
+		latency(t->last_byte_ns, t->sent_ns), "last_byte_ns", time_ns(t->last_byte_ns), "hit_ns",
+		time_ns(t->hit_ns), "sent_ns", time_ns(t->sent_ns));
 }
 
 static bool put_tracker(void *arg, const struct tower_found *f)
@@ -303,8 +295,7 @@ static bool put_tracker(void *arg, const struct tower_found *f)
 	uint8_t key[RPC_APPT_KEY_SZ];
 
 	key_of(key, f);
-	return page_has_room(p, row_sz) &&
-	       page_put(p, tracker_row(&f->tr), row_sz, key, sizeof(key));
+	return page_has_room(p, row_sz) && page_put(p, tracker_row(&f->tr), row_sz, key, sizeof(key));
 }
 
 struct rpc_done rpc_gettrackers(struct rpc_call *call)

@@ -14,12 +14,11 @@
 #include "log/log.h"
 
 /* Memory: memtables up to MEMTABLES_SZ in all, one shared block cache, and bounded files. */
-#define MEMTABLES_SZ   (64u << 20)
-#define BLOCK_CACHE_SZ (64u << 20)
-#define WAL_SZ_MAX     (128u << 20)
-#define OPEN_FILES_MAX 512
-#define BLOB_SZ_MIN \
-	256u /* an appointment with its signature is nearly always above, the other rows below */
+#define MEMTABLES_SZ         (64u << 20)
+#define BLOCK_CACHE_SZ       (64u << 20)
+#define WAL_SZ_MAX           (128u << 20)
+#define OPEN_FILES_MAX       512
+#define BLOB_SZ_MIN          256u /* an appointment with its signature is nearly always above, the other rows below */
 #define BLOB_FILE_SZ         (128u << 20)
 #define PROBE_SZ             (1u << 20)
 #define OPEN_FREE_MIN        (1u << 20)
@@ -61,8 +60,7 @@ static void set_column_family(rocksdb_options_t *o, enum store_cf cf, rocksdb_ca
 	rocksdb_block_based_options_set_block_cache(t, cache);
 	rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
 	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
-	rocksdb_block_based_options_set_filter_policy(t,
-						      rocksdb_filterpolicy_create_bloom_full(10));
+	rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(10));
 	rocksdb_block_based_options_set_format_version(t, 5);
 	rocksdb_options_set_block_based_table_factory(o, t);
 	rocksdb_block_based_options_destroy(t);
@@ -93,14 +91,12 @@ static int make_dirs(struct db *d)
 {
 	int rc = 0;
 
-	if ((mkdir(d->dir, 0700) < 0 && errno != EEXIST) ||
-	    (mkdir(d->wal_dir, 0700) < 0 && errno != EEXIST))
+	if ((mkdir(d->dir, 0700) < 0 && errno != EEXIST) || (mkdir(d->wal_dir, 0700) < 0 && errno != EEXIST))
 		rc = -errno;
 	if (rc == 0)
 		rc = sync_dir(d->dir);
 	if (rc < 0)
-		snprintf(d->why, sizeof(d->why), "store %s cannot be created: %s", d->dir,
-			 strerror(-rc));
+		snprintf(d->why, sizeof(d->why), "store %s cannot be created: %s", d->dir, strerror(-rc));
 	return rc;
 }
 
@@ -137,8 +133,7 @@ static int open_error(struct db *d, char *err)
 	if (locked)
 		snprintf(d->why, sizeof(d->why), "store %s is in use by another process", d->dir);
 	else if (newer)
-		snprintf(d->why, sizeof(d->why), "store %s was written by a newer version: %s",
-			 d->dir, err);
+		snprintf(d->why, sizeof(d->why), "store %s was written by a newer version: %s", d->dir, err);
 	else
 		snprintf(d->why, sizeof(d->why), "store %s cannot be opened: %s", d->dir, err);
 	rocksdb_free(err);
@@ -158,11 +153,11 @@ int db_open(struct db *d, bool read_only)
 	for (unsigned i = 0; i < STORE_CF_CNT; i++)
 		opt[i] = d->opt[i];
 	if (read_only)
-		d->db = rocksdb_open_for_read_only_column_families(d->opt[0], d->dir, STORE_CF_CNT,
-								   cf_name, opt, d->cf, 0, &err);
+		d->db = rocksdb_open_for_read_only_column_families(d->opt[0], d->dir, STORE_CF_CNT, cf_name,
+								   opt, d->cf, 0, &err);
 	else
-		d->db = rocksdb_open_column_families(d->opt[0], d->dir, STORE_CF_CNT, cf_name, opt,
-						     d->cf, &err);
+		d->db = rocksdb_open_column_families(d->opt[0], d->dir, STORE_CF_CNT, cf_name, opt, d->cf,
+						     &err);
 	if (err != NULL) {
 		d->db = NULL;
 		return open_error(d, err);

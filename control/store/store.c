@@ -184,12 +184,12 @@ static int check_format(struct store *s)
 
 	if (rc == -ENOENT) {
 		rocksdb_writeoptions_set_sync(s->db.wo, 1);
-		rocksdb_put_cf(s->db.db, s->db.wo, s->db.cf[STORE_META], (const char *)key.p,
-			       key.sz, (const char *)mine, sizeof(mine), &err);
+		rocksdb_put_cf(s->db.db, s->db.wo, s->db.cf[STORE_META], (const char *)key.p, key.sz,
+			       (const char *)mine, sizeof(mine), &err);
 		rocksdb_writeoptions_set_sync(s->db.wo, 0);
 		if (err != NULL) {
-			snprintf(s->db.why, sizeof(s->db.why), "store %s cannot be written: %s",
-				 s->db.dir, err);
+			snprintf(s->db.why, sizeof(s->db.why), "store %s cannot be written: %s", s->db.dir,
+				 err);
 			rocksdb_free(err);
 			return -EIO;
 		}
@@ -200,11 +200,10 @@ static int check_format(struct store *s)
 		return rc;
 	}
 	if (v.sz != sizeof(mine) || v.p[0] != mine[0] || v.p[1] > STORE_FORMAT) {
-		snprintf(
-			s->db.why, sizeof(s->db.why),
-			"store %s has format %u, and this vigild knows up to %u: it was written by "
-			"a newer version",
-			s->db.dir, v.sz == sizeof(mine) ? v.p[1] : 0, STORE_FORMAT);
+		snprintf(s->db.why, sizeof(s->db.why),
+			 "store %s has format %u, and this vigild knows up to %u: it was written by "
+			 "a newer version",
+			 s->db.dir, v.sz == sizeof(mine) ? v.p[1] : 0, STORE_FORMAT);
 		return -EPROTO;
 	}
 	return 0;
@@ -333,8 +332,7 @@ bool store_recover(struct store *s)
 	answer(s, s->synced, true);
 	answer(s, UINT64_MAX, false);
 	if (!open_again(s)) {
-		s->recover_wait_ns = s->recover_wait_ns == 0 ? RECOVER_MIN_NS
-							     : s->recover_wait_ns * 2;
+		s->recover_wait_ns = s->recover_wait_ns == 0 ? RECOVER_MIN_NS : s->recover_wait_ns * 2;
 		if (s->recover_wait_ns > RECOVER_MAX_NS)
 			s->recover_wait_ns = RECOVER_MAX_NS;
 		s->recover_at_ns = now_ns() + s->recover_wait_ns;
@@ -374,8 +372,8 @@ void store_batch_free(struct store_batch *b)
 
 void store_put(struct store_batch *b, enum store_cf cf, struct slice key, struct slice value)
 {
-	rocksdb_writebatch_put_cf(b->wb, b->s->db.cf[cf], (const char *)key.p, key.sz,
-				  (const char *)value.p, value.sz);
+	rocksdb_writebatch_put_cf(b->wb, b->s->db.cf[cf], (const char *)key.p, key.sz, (const char *)value.p,
+				  value.sz);
 }
 
 void store_del(struct store_batch *b, enum store_cf cf, struct slice key)
@@ -447,8 +445,7 @@ int store_get(struct store *s, enum store_cf cf, struct slice key, struct slice 
 	unpin(s);
 	if (s->db.db == NULL)
 		return -EIO;
-	s->pin = rocksdb_get_pinned_cf(s->db.db, s->db.ro, s->db.cf[cf], (const char *)key.p,
-				       key.sz, &err);
+	s->pin = rocksdb_get_pinned_cf(s->db.db, s->db.ro, s->db.cf[cf], (const char *)key.p, key.sz, &err);
 	if (err != NULL) {
 		s->pin = NULL;
 		return db_error("store_read_failed", err);
@@ -503,9 +500,8 @@ static void seek(rocksdb_iterator_t *it, struct slice prefix, struct slice from,
 		rocksdb_iter_seek_to_last(it);
 }
 
-int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from,
-	       bool reverse, bool want_values,
-	       bool (*cb)(void *arg, struct slice key, struct slice value), void *arg)
+int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from, bool reverse,
+	       bool want_values, bool (*cb)(void *arg, struct slice key, struct slice value), void *arg)
 {
 	rocksdb_iterator_t *it;
 	char *err = NULL;

@@ -30,13 +30,13 @@ enum store_cf {
 	STORE_META,         /* name -> value */
 	STORE_USERS,        /* user id -> record */
 	STORE_APPOINTMENTS, /* locator || user -> record (large values in blob files) */
-	STORE_BY_USER, /* user || locator -> a few bytes: what can be known of the row without its blob */
-	STORE_TRACKERS,   /* locator || user -> record */
-	STORE_BY_PENALTY, /* penalty txid || locator || user -> empty */
-	STORE_EXPIRY,     /* height (BE) || user -> empty */
-	STORE_HEADERS,    /* height (BE) -> header, hash, work */
-	STORE_UNDO, /* height (BE) || kind || locator || user -> what a disconnect takes back */
-	STORE_CONFIRMED, /* height of the penalty (BE) || locator || user -> empty */
+	STORE_BY_USER,      /* user || locator -> a few bytes: what can be known of the row without its blob */
+	STORE_TRACKERS,     /* locator || user -> record */
+	STORE_BY_PENALTY,   /* penalty txid || locator || user -> empty */
+	STORE_EXPIRY,       /* height (BE) || user -> empty */
+	STORE_HEADERS,      /* height (BE) -> header, hash, work */
+	STORE_UNDO,         /* height (BE) || kind || locator || user -> what a disconnect takes back */
+	STORE_CONFIRMED,    /* height of the penalty (BE) || locator || user -> empty */
 	STORE_CF_CNT
 };
 
@@ -65,8 +65,7 @@ void store_del(struct store_batch *b, enum store_cf cf, struct slice key);
 /* Writes the batch atomically (not yet synced) and asks for a sync; done may be NULL.  Returns 0 and done is called
    once from store_poll; or -errno, and then nothing was written and done is never called.  The batch is
    emptied, not freed. */
-int store_write(struct store *s, struct store_batch *b, void (*done)(void *arg, bool ok),
-		void *arg);
+int store_write(struct store *s, struct store_batch *b, void (*done)(void *arg, bool ok), void *arg);
 
 /* 0, -ENOENT or -EIO.  *value points into memory of the store, valid until the next store_get. */
 int store_get(struct store *s, enum store_cf cf, struct slice key, struct slice *value);
@@ -76,9 +75,8 @@ bool store_has(struct store *s, enum store_cf cf, struct slice key);
    end of the prefix if it is empty), until cb returns false.  want_values = false gives empty values; use it on
    column families with small values, because RocksDB reads the blob file of a large one all the same.  cb may
    read and write the store, and sees it as it was when the walk began.  0 or -EIO. */
-int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from,
-	       bool reverse, bool want_values,
-	       bool (*cb)(void *arg, struct slice key, struct slice value), void *arg);
+int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from, bool reverse,
+	       bool want_values, bool (*cb)(void *arg, struct slice key, struct slice value), void *arg);
 
 /* Readable when store_poll has something to do (for the event loop). */
 int store_event_fd(const struct store *s);

@@ -27,12 +27,11 @@ bool blob_open(uint8_t *out, const uint8_t *blob, size_t sz, const struct blob_k
 {
 	if (sz < BLOB_TAG_SZ)
 		return false;
-	return crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, blob, sz, NULL, 0,
-							 zero_nonce, key->b) == 0;
+	return crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, blob, sz, NULL, 0, zero_nonce,
+							 key->b) == 0;
 }
 
 void blob_seal(uint8_t *out, const uint8_t *plain, size_t sz, const struct blob_key *key)
 {
-	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, plain, sz, NULL, 0, NULL, zero_nonce,
-						  key->b);
+	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, plain, sz, NULL, 0, NULL, zero_nonce, key->b);
 }

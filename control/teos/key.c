@@ -18,8 +18,7 @@ struct sentence {
 	size_t sz;
 };
 
-static int fail(struct sentence why, int err, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+static int fail(struct sentence why, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 static int fail(struct sentence why, int err, const char *fmt, ...)
 {
@@ -41,8 +40,7 @@ static int check_file(int fd, const char *path, struct sentence why)
 	if (!S_ISREG(st.st_mode))
 		return fail(why, EPERM, "tower key %s is not a plain file", path);
 	if (st.st_uid != geteuid())
-		return fail(why, EPERM,
-			    "tower key %s belongs to user %u, not to the user running vigild", path,
+		return fail(why, EPERM, "tower key %s belongs to user %u, not to the user running vigild", path,
 			    (unsigned)st.st_uid);
 	if ((st.st_mode & 077) != 0)
 		return fail(why, EPERM,

@@ -20,8 +20,8 @@ static uint8_t *put(uint8_t *p, const void *src, size_t sz)
 	return p + sz;
 }
 
-size_t receipt_add_message(uint8_t *out, const struct locator *l, const uint8_t *blob,
-			   uint32_t blob_sz, uint32_t to_self_delay)
+size_t receipt_add_message(uint8_t *out, const struct locator *l, const uint8_t *blob, uint32_t blob_sz,
+			   uint32_t to_self_delay)
 {
 	uint8_t *p = put(out, l->b, LOCATOR_SZ);
 

@@ -11,8 +11,8 @@
 /* --- signed by the user ------------------------------------------------------------------------------------ */
 
 /* locator || blob || to_self_delay: LOCATOR_SZ + blob_sz + 4 bytes at out.  Returns that size. */
-size_t receipt_add_message(uint8_t *out, const struct locator *l, const uint8_t *blob,
-			   uint32_t blob_sz, uint32_t to_self_delay);
+size_t receipt_add_message(uint8_t *out, const struct locator *l, const uint8_t *blob, uint32_t blob_sz,
+			   uint32_t to_self_delay);
 
 /* "get appointment " and the 32 digits of the locator.  text is what the client sent (its case counts for legacy
    clients, section 5.1), or NULL for the lower-case form of l. */

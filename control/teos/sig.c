@@ -96,8 +96,7 @@ bool sig_recover(struct user_id *out, const char *zb, size_t zb_len, const void 
 	uint8_t raw[SIG_SZ];
 	size_t raw_sz;
 
-	if (zb_len != SIG_ZB_SZ || !zbase32_decode(raw, sizeof(raw), &raw_sz, zb, zb_len) ||
-	    raw_sz != SIG_SZ)
+	if (zb_len != SIG_ZB_SZ || !zbase32_decode(raw, sizeof(raw), &raw_sz, zb, zb_len) || raw_sz != SIG_SZ)
 		return false;
 	if (raw[0] < SIG_HEADER_BASE || raw[0] > SIG_HEADER_BASE + 3)
 		return false;

@@ -27,8 +27,7 @@ static struct dispute dispute_of(const struct link_hit_info *h)
 
 /* The first hit that the blob has a penalty for; the penalty is in t->plain. */
 static const struct link_hit_info *open_blob(struct tower *t, const struct group *g,
-					     const struct appointment_row *r, size_t *sz,
-					     struct hash256 *txid)
+					     const struct appointment_row *r, size_t *sz, struct hash256 *txid)
 {
 	uint8_t *plain = buf_room(&t->plain, r->blob_sz + 1);
 
@@ -42,8 +41,8 @@ static const struct link_hit_info *open_blob(struct tower *t, const struct group
 }
 
 /* Sends a penalty that nobody has sent yet. */
-static struct penalty *answer(struct tower *t, const struct link_hit_info *h,
-			      const struct hash256 *txid, size_t sz)
+static struct penalty *answer(struct tower *t, const struct link_hit_info *h, const struct hash256 *txid,
+			      size_t sz)
 {
 	struct penalty *p = penalty_add(t, txid);
 
@@ -78,14 +77,13 @@ static uint32_t confirmed_height_of(struct tower *t, const struct hash256 *penal
 	struct group g = {.t = t, .height = HEIGHT_NONE};
 	struct key k = key_penalty(penalty);
 
-	if (store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), from_start, false, false,
-		       confirmed_sibling, &g) < 0)
+	if (store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), from_start, false, false, confirmed_sibling,
+		       &g) < 0)
 		return HEIGHT_NONE;
 	return g.height;
 }
 
-static void put_tracker(struct change *c, const struct appointment_key *a,
-			const struct tracker_row *r)
+static void put_tracker(struct change *c, const struct appointment_key *a, const struct tracker_row *r)
 {
 	uint8_t *v = buf_room(&c->t->tracker, TRACKER_ROW_HEAD_SZ + r->raw_sz);
 	struct key k = key_appointment(a);
@@ -95,8 +93,8 @@ static void put_tracker(struct change *c, const struct appointment_key *a,
 	change_put(c, STORE_TRACKERS, &k, (struct slice){v, TRACKER_ROW_HEAD_SZ + r->raw_sz});
 }
 
-static void put_undo(struct change *c, uint32_t height, enum undo_kind kind,
-		     const struct appointment_key *a, const struct undo_row *r)
+static void put_undo(struct change *c, uint32_t height, enum undo_kind kind, const struct appointment_key *a,
+		     const struct undo_row *r)
 {
 	size_t room = UNDO_ROW_HEAD_SZ + r->appointment.sz + r->tracker.sz;
 	uint8_t *v = buf_room(&c->t->undo, room);
@@ -163,8 +161,7 @@ static uint32_t lost_before(struct tower *t, const struct key *undo)
 }
 
 /* Nothing comes back: the slots are lost (section 6.4). */
-static void delete_invalid(struct group *g, const struct appointment_key *a, uint32_t epoch,
-			   struct slice row)
+static void delete_invalid(struct group *g, const struct appointment_key *a, uint32_t epoch, struct slice row)
 {
 	uint32_t height = g->h[0].rec.height;
 	struct user_edit *u = change_owner(g->c, &a->user, epoch);
@@ -232,8 +229,8 @@ static void breach_group(struct group *g)
 {
 	struct key k = key_locator(&g->h[0].rec.locator);
 
-	if (store_scan(g->t->st, STORE_APPOINTMENTS, key_slice(&k), from_start, false, true,
-		       breach_one, g) < 0 &&
+	if (store_scan(g->t->st, STORE_APPOINTMENTS, key_slice(&k), from_start, false, true, breach_one, g) <
+		    0 &&
 	    g->c != NULL)
 		g->c->failed = true;
 }
@@ -295,8 +292,8 @@ static void confirm_hit(struct change *c, const struct link_hit_info *h, uint32_
 	struct confirming f = {c, h, alive_height};
 	struct key k = key_penalty(&h->rec.txid);
 
-	if (store_scan(c->t->st, STORE_BY_PENALTY, key_slice(&k), from_start, false, false,
-		       confirm_one, &f) < 0)
+	if (store_scan(c->t->st, STORE_BY_PENALTY, key_slice(&k), from_start, false, false, confirm_one, &f) <
+	    0)
 		c->failed = true;
 }
 
@@ -320,8 +317,7 @@ static void complete(struct completing *k, uint32_t confirmed, const struct appo
 	struct slice v;
 	uint32_t slots;
 
-	if (store_get(t->st, STORE_APPOINTMENTS, key_slice(&row), &v) < 0 ||
-	    !appointment_row_decode(v, &ap)) {
+	if (store_get(t->st, STORE_APPOINTMENTS, key_slice(&row), &v) < 0 || !appointment_row_decode(v, &ap)) {
 		log_bad_row("appointments", key_slice(&row));
 		return;
 	}
@@ -343,8 +339,7 @@ static void complete(struct completing *k, uint32_t confirmed, const struct appo
 	k->c->totals.completed_total++;
 	change_watch(&k->c->dels, &a->locator);
 	change_watch(&k->c->dels, &l);
-	change_note(k->c, &(struct note){NOTE_RESOLVED, *a, tr->penalty_txid, tr->dispute_txid,
-					 k->height});
+	change_note(k->c, &(struct note){NOTE_RESOLVED, *a, tr->penalty_txid, tr->dispute_txid, k->height});
 }
 
 static bool complete_one(void *arg, struct slice key, struct slice value)
@@ -381,8 +376,7 @@ static bool complete_one(void *arg, struct slice key, struct slice value)
 
 static void complete_due(struct completing *k)
 {
-	if (store_scan(k->c->t->st, STORE_CONFIRMED, from_start, from_start, false, false,
-		       complete_one, k) < 0)
+	if (store_scan(k->c->t->st, STORE_CONFIRMED, from_start, from_start, false, false, complete_one, k) < 0)
 		k->c->failed = true;
 }
 
@@ -432,8 +426,7 @@ static void outdate(struct change *c, uint32_t height)
 	if (height < c->t->cfg.expiry_delta)
 		return;
 	k = key_height(height - c->t->cfg.expiry_delta);
-	if (store_scan(c->t->st, STORE_EXPIRY, key_slice(&k), from_start, false, false, outdate_one,
-		       c) < 0)
+	if (store_scan(c->t->st, STORE_EXPIRY, key_slice(&k), from_start, false, false, outdate_one, c) < 0)
 		c->failed = true;
 }
 
@@ -452,8 +445,7 @@ static void apply_hits(struct change *c, struct link_hit_info *h, size_t cnt, ui
 	if (cnt > 0)
 		qsort(h, cnt, sizeof(*h), by_locator);
 	for (size_t i = 0, n; i < cnt; i += n) {
-		for (n = 1; i + n < cnt &&
-			    memcmp(h[i].rec.locator.b, h[i + n].rec.locator.b, LOCATOR_SZ) == 0;)
+		for (n = 1; i + n < cnt && memcmp(h[i].rec.locator.b, h[i + n].rec.locator.b, LOCATOR_SZ) == 0;)
 			n++;
 		struct group g = {c, c->t, h + i, n, alive_height};
 
@@ -495,8 +487,7 @@ static void forget_old(struct change *c, uint32_t height)
 	if (height < TOWER_UNDO_DEPTH)
 		return;
 	k = key_height(height - TOWER_UNDO_DEPTH);
-	if (store_scan(c->t->st, STORE_UNDO, key_slice(&k), from_start, false, false, del_one, c) <
-	    0)
+	if (store_scan(c->t->st, STORE_UNDO, key_slice(&k), from_start, false, false, del_one, c) < 0)
 		c->failed = true;
 }
 

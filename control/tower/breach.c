@@ -14,8 +14,7 @@ static bool spends(void *arg, const struct outpoint *prev, uint32_t sequence)
 	struct search *s = arg;
 
 	(void)sequence;
-	s->found = hash256_eq(&prev->txid, &s->d->txid) &&
-		   (s->d->out_cnt == 0 || prev->vout < s->d->out_cnt);
+	s->found = hash256_eq(&prev->txid, &s->d->txid) && (s->d->out_cnt == 0 || prev->vout < s->d->out_cnt);
 	return !s->found;
 }
 
@@ -53,8 +52,7 @@ bool penalty_check(const uint8_t *p, size_t sz, const struct dispute *d, struct 
 bool penalty_open(uint8_t *plain, size_t *plain_sz, const uint8_t *blob, size_t blob_sz,
 		  const struct dispute *d, struct hash256 *txid)
 {
-	const enum locator_scheme other = d->scheme == LOCATOR_INTERNAL ? LOCATOR_DISPLAY
-									: LOCATOR_INTERNAL;
+	const enum locator_scheme other = d->scheme == LOCATOR_INTERNAL ? LOCATOR_DISPLAY : LOCATOR_INTERNAL;
 	struct blob_key key = blob_key_of_txid(&d->txid, d->scheme);
 
 	if (blob_sz < BLOB_TAG_SZ)

@@ -49,8 +49,7 @@ static struct u256 u256_sub_floor(const struct u256 *a, const struct u256 *b)
 	return d;
 }
 
-static struct u256 work_below(const struct network *n, const struct u256 *work,
-			      const uint8_t header[HEADER_SZ])
+static struct u256 work_below(const struct network *n, const struct u256 *work, const uint8_t header[HEADER_SZ])
 {
 	struct header_fields f;
 	struct u256 target, own;
@@ -101,8 +100,7 @@ int chain_start(struct tower *t, const struct link_chain_start *rec, const uint8
 	if (t->has_tip) {
 		/* Of a resumed session: it must be on our chain, or nothing that follows will fit. */
 		if (!chain_has(t, rec->height, &rec->hash))
-			log_warn("chain_start",
-				 "The session begins at a block that is not on our chain",
+			log_warn("chain_start", "The session begins at a block that is not on our chain",
 				 log_u64("height", rec->height), log_hash("hash", rec->hash.b));
 		return 0;
 	}
@@ -141,8 +139,8 @@ static bool collect(void *arg, struct slice key, struct slice value)
 	uint32_t height;
 
 	/* The genesis block is never among them: headers follow a root, and it can only be one. */
-	if (x->cnt == x->max || !key_height_decode(key, &height) || height != x->next ||
-	    height == 0 || !header_row_decode(value, &r))
+	if (x->cnt == x->max || !key_height_decode(key, &height) || height != x->next || height == 0 ||
+	    !header_row_decode(value, &r))
 		return false;
 	/* Newest first, from the end of the room. */
 	memcpy(x->out + (size_t)(x->max - 1 - x->cnt) * HEADER_SZ, r.header, HEADER_SZ);
@@ -188,8 +186,8 @@ void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *head
 	x.top = x.next = out->root_height;
 	from = key_height(x.top);
 	if (max == 0 ||
-	    store_scan(t->st, STORE_HEADERS, (struct slice){NULL, 0}, key_slice(&from), true, true,
-		       collect, &x) < 0 ||
+	    store_scan(t->st, STORE_HEADERS, (struct slice){NULL, 0}, key_slice(&from), true, true, collect,
+		       &x) < 0 ||
 	    x.cnt == 0)
 		return;
 	memmove(headers, headers + (size_t)(max - x.cnt) * HEADER_SZ, (size_t)x.cnt * HEADER_SZ);

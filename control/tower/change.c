@@ -130,11 +130,10 @@ static bool still_watched(struct tower *t, const struct locator *l)
 	bool found = false;
 
 	/* When the store cannot be read the locator stays: a hit for nothing costs little. */
-	if (store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), from, false, false, none, &found) <
-	    0)
+	if (store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), from, false, false, none, &found) < 0)
 		return true;
-	if (!found && store_scan(t->st, STORE_APPOINTMENTS, key_slice(&k), from, false, false, none,
-				 &found) < 0)
+	if (!found &&
+	    store_scan(t->st, STORE_APPOINTMENTS, key_slice(&k), from, false, false, none, &found) < 0)
 		return true;
 	return found;
 }
@@ -149,8 +148,7 @@ static void drop_watches(struct tower *t, struct locator_list *l)
 	if (l->cnt > 0)
 		qsort(l->p, l->cnt, sizeof(*l->p), locator_cmp);
 	for (size_t i = 0; i < l->cnt; i++)
-		if ((i == 0 || locator_cmp(&l->p[i - 1], &l->p[i]) != 0) &&
-		    !still_watched(t, &l->p[i]))
+		if ((i == 0 || locator_cmp(&l->p[i - 1], &l->p[i]) != 0) && !still_watched(t, &l->p[i]))
 			t->ops.watch_del(t->arg, &l->p[i]);
 }
 
@@ -159,11 +157,10 @@ static void log_created(const struct tower *t, const struct note *n)
 	const struct penalty *p = penalty_find(t, &n->penalty);
 
 	if (p != NULL && !p->committed)
-		log_info("breach", "A revoked commitment is in a block",
-			 log_hash("txid", n->dispute.b),
-			 log_hex("locator", n->key.locator.b, LOCATOR_SZ),
-			 log_u64("height", n->height), log_hash("penalty", n->penalty.b),
-			 log_u64("last_byte_ns", p->last_byte_ns), log_u64("hit_ns", p->hit_ns));
+		log_info("breach", "A revoked commitment is in a block", log_hash("txid", n->dispute.b),
+			 log_hex("locator", n->key.locator.b, LOCATOR_SZ), log_u64("height", n->height),
+			 log_hash("penalty", n->penalty.b), log_u64("last_byte_ns", p->last_byte_ns),
+			 log_u64("hit_ns", p->hit_ns));
 	log_info("tracker", "New tracker added", log_hex("locator", n->key.locator.b, LOCATOR_SZ),
 		 log_hex("user", n->key.user.b, USER_ID_SZ), log_hash("penalty", n->penalty.b));
 }
@@ -182,8 +179,7 @@ static void tell(const struct tower *t, const struct note *n)
 		log_created(t, n);
 		break;
 	case NOTE_INVALID:
-		log_warn("invalid_blob",
-			 "An appointment holds no penalty for its dispute: it is deleted",
+		log_warn("invalid_blob", "An appointment holds no penalty for its dispute: it is deleted",
 			 log_hex("locator", n->key.locator.b, LOCATOR_SZ),
 			 log_hex("user", n->key.user.b, USER_ID_SZ), log_u64("height", n->height));
 		break;
@@ -191,8 +187,7 @@ static void tell(const struct tower *t, const struct note *n)
 		log_note(n, LOG_LVL_INFO, "penalty_confirmed", "A penalty is in a block");
 		break;
 	case NOTE_RESOLVED:
-		log_note(n, LOG_LVL_INFO, "resolved",
-			 "A penalty is buried: its appointment is done");
+		log_note(n, LOG_LVL_INFO, "resolved", "A penalty is buried: its appointment is done");
 		break;
 	case NOTE_CREATED_UNDONE:
 		log_note(n, LOG_LVL_WARN, "breach_undone",

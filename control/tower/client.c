@@ -36,8 +36,7 @@ static enum tower_status commit_for(struct change *c, tower_done_fn done, void *
 }
 
 /* Extends a registration that is not outdated, or begins one.  False: too many slots. */
-static bool renew(struct change *c, const struct user_id *id, enum client_generation gen,
-		  struct user_row *out)
+static bool renew(struct change *c, const struct user_id *id, enum client_generation gen, struct user_row *out)
 {
 	const struct tower_config *cfg = &c->t->cfg;
 	uint32_t tip = c->t->tip.height;
@@ -70,9 +69,8 @@ static bool renew(struct change *c, const struct user_id *id, enum client_genera
 	return true;
 }
 
-enum tower_status tower_register(struct tower *t, const struct user_id *id,
-				 enum client_generation gen, struct tower_user_info *out,
-				 tower_done_fn done, void *arg)
+enum tower_status tower_register(struct tower *t, const struct user_id *id, enum client_generation gen,
+				 struct tower_user_info *out, tower_done_fn done, void *arg)
 {
 	struct user_row row;
 	struct change c;
@@ -108,8 +106,7 @@ enum tower_status tower_user(struct tower *t, const struct user_id *id, struct t
 /* --- add an appointment (spec/teos.md section 8.1) ---------------------------------------------------------- */
 
 /* A tracker of an earlier registration that is in the way. */
-static void drop_dead_tracker(struct change *c, const struct appointment_key *a,
-			      const struct tracker_row *r)
+static void drop_dead_tracker(struct change *c, const struct appointment_key *a, const struct tracker_row *r)
 {
 	struct key k = key_appointment(a), by_penalty = key_by_penalty(&r->penalty_txid, a);
 	struct locator l = locator_of_txid(&r->penalty_txid, LOCATOR_INTERNAL);
@@ -119,8 +116,8 @@ static void drop_dead_tracker(struct change *c, const struct appointment_key *a,
 	change_watch(&c->dels, &l);
 }
 
-static void put_appointment(struct change *c, const struct tower_add *in,
-			    const struct appointment_key *a, uint32_t epoch)
+static void put_appointment(struct change *c, const struct tower_add *in, const struct appointment_key *a,
+			    uint32_t epoch)
 {
 	struct appointment_row r = {epoch,        in->to_self_delay, c->t->tip.height,
 				    in->user_sig, in->blob,          in->blob_sz};
@@ -131,14 +128,12 @@ static void put_appointment(struct change *c, const struct tower_add *in,
 	appointment_row_head(v, &r);
 	if (in->blob_sz > 0)
 		memcpy(v + APPOINTMENT_ROW_HEAD_SZ, in->blob, in->blob_sz);
-	change_put(c, STORE_APPOINTMENTS, &k,
-		   (struct slice){v, APPOINTMENT_ROW_HEAD_SZ + (size_t)in->blob_sz});
+	change_put(c, STORE_APPOINTMENTS, &k, (struct slice){v, APPOINTMENT_ROW_HEAD_SZ + (size_t)in->blob_sz});
 	by_user_row_encode(by_user, epoch);
 	change_put(c, STORE_BY_USER, &bk, (struct slice){by_user, sizeof(by_user)});
 }
 
-static enum tower_status add(struct change *c, const struct tower_add *in,
-			     struct tower_add_reply *out)
+static enum tower_status add(struct change *c, const struct tower_add *in, struct tower_add_reply *out)
 {
 	struct tower *t = c->t;
 	struct appointment_key a = {in->locator, in->user};
@@ -190,8 +185,8 @@ static enum tower_status add(struct change *c, const struct tower_add *in,
 	return TOWER_PENDING;
 }
 
-enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a,
-					struct tower_add_reply *out, tower_done_fn done, void *arg)
+enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a, struct tower_add_reply *out,
+					tower_done_fn done, void *arg)
 {
 	enum tower_status st;
 	struct change c;

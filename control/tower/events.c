@@ -67,8 +67,7 @@ static void stage(struct tower *t, const struct link_hit_info *h)
 
 static int refuse(struct tower *t, const char *what, uint32_t height, const struct hash256 *hash)
 {
-	log_error("chain_broken",
-		  "The dataplane's chain does not fit to ours: the session starts over",
+	log_error("chain_broken", "The dataplane's chain does not fit to ours: the session starts over",
 		  log_str("what", what), log_u64("height", height), log_hash("hash", hash->b),
 		  log_u64("tip", t->tip.height));
 	return -EPROTO;
@@ -101,8 +100,7 @@ static int connected(struct tower *t, const struct link_block_connected *rec)
 		return block_repeated(t, rec);
 	header_decode(&f, rec->header);
 	hash = header_hash(rec->header);
-	if (rec->height == 0 || !hash256_eq(&hash, &rec->hash) ||
-	    !chain_has(t, rec->height - 1, &f.prev))
+	if (rec->height == 0 || !hash256_eq(&hash, &rec->hash) || !chain_has(t, rec->height - 1, &f.prev))
 		return refuse(t, "block that does not link", rec->height, &rec->hash);
 	rc = disconnect_to(t, rec->height - 1);
 	return rc < 0 ? rc : block_connect(t, rec);
@@ -184,8 +182,7 @@ void tower_hit(struct tower *t, const struct link_hit *rec, const uint8_t *raw)
 	size_t used;
 
 	e->u.hit.rec = *rec;
-	if (raw != NULL && rec->raw_sz > 0 &&
-	    tx_parse(raw, rec->raw_sz, false, &tx, &used) == PARSE_OK)
+	if (raw != NULL && rec->raw_sz > 0 && tx_parse(raw, rec->raw_sz, false, &tx, &used) == PARSE_OK)
 		e->u.hit.out_cnt = tx.out_cnt;
 	hit_answer(t, &e->u.hit);
 	drain(t);

@@ -94,8 +94,7 @@ static bool look(void *arg, struct slice key, struct slice value)
 	if (!key_by_penalty_decode(key, &txid, &a) || tracker_get(n->t, &a, &r) < 0)
 		return true;
 	n->any = true;
-	if (r.confirmed_height != HEIGHT_NONE ||
-	    !tracker_alive_at(n->t, &a.user, &r, n->t->tip.height))
+	if (r.confirmed_height != HEIGHT_NONE || !tracker_alive_at(n->t, &a.user, &r, n->t->tip.height))
 		return true;
 	n->open = true;
 	n->key = a;
@@ -107,8 +106,8 @@ static int need_of(struct tower *t, const struct hash256 *txid, struct need *n)
 	struct key k = key_penalty(txid);
 
 	*n = (struct need){.t = t};
-	return store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), (struct slice){NULL, 0}, false,
-			  false, look, n);
+	return store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), (struct slice){NULL, 0}, false, false, look,
+			  n);
 }
 
 void penalty_review(struct tower *t, const struct hash256 *txid)
@@ -160,8 +159,7 @@ void penalties_after_block(struct tower *t)
 	for (struct penalty *p = t->penalty_first; p != NULL; p = p->next) {
 		if (p->idle || !p->committed)
 			continue;
-		if (t->tip.height >= p->since &&
-		    t->tip.height - p->since >= t->cfg.rebroadcast_blocks)
+		if (t->tip.height >= p->since && t->tip.height - p->since >= t->cfg.rebroadcast_blocks)
 			p->next_ns = t->now_ns;
 		else if (p->state == TRACKER_REFUSED && p->next_ns > t->now_ns + SECOND_NS)
 			p->next_ns = t->now_ns + SECOND_NS; /* the mempool has changed */
@@ -225,8 +223,7 @@ static void remember(struct penalty *p, const struct node_answer *a)
 	memccpy(p->text, text, '\0', sizeof(p->text) - 1);
 }
 
-void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
-			    const struct node_answer *a)
+void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a)
 {
 	struct penalty *p = penalty_find(t, txid);
 
@@ -249,8 +246,7 @@ void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
 		remember(p, a);
 		if (p->state != TRACKER_REFUSED) {
 			p->backoff_ns = SECOND_NS;
-			log_warn("penalty_refused",
-				 "A node refuses a penalty: it is kept and sent again",
+			log_warn("penalty_refused", "A node refuses a penalty: it is kept and sent again",
 				 log_hash("penalty", txid->b), log_i64("code", a->code),
 				 log_str("text", p->text));
 		}

@@ -14,8 +14,7 @@ struct purging {
 	uint32_t left, kept;
 };
 
-static void drop_tracker(struct change *c, const struct appointment_key *a,
-			 const struct tracker_row *r)
+static void drop_tracker(struct change *c, const struct appointment_key *a, const struct tracker_row *r)
 {
 	struct key k = key_appointment(a), by_penalty = key_by_penalty(&r->penalty_txid, a);
 	struct locator l = locator_of_txid(&r->penalty_txid, LOCATOR_INTERNAL);
@@ -58,8 +57,7 @@ static bool purge_row(void *arg, struct slice key, struct slice value)
 }
 
 /* One entry of STORE_EXPIRY that is due.  Returns rows deleted. */
-static uint32_t purge_user(struct tower *t, uint32_t expiry, const struct user_id *id,
-			   uint32_t limit)
+static uint32_t purge_user(struct tower *t, uint32_t expiry, const struct user_id *id, uint32_t limit)
 {
 	struct key prefix = key_user(id), entry = key_expiry(expiry, id);
 	struct purging p = {.left = limit};
@@ -73,15 +71,13 @@ static uint32_t purge_user(struct tower *t, uint32_t expiry, const struct user_i
 	p.c = &c;
 	p.all = rc < 0 || row.expiry == expiry;
 	p.epoch = rc < 0 ? 0 : row.epoch;
-	if (store_scan(t->st, STORE_BY_USER, key_slice(&prefix), none, false, true, purge_row, &p) <
-	    0)
+	if (store_scan(t->st, STORE_BY_USER, key_slice(&prefix), none, false, true, purge_row, &p) < 0)
 		c.failed = true;
 	if (p.left > 0 && p.kept == 0) {
 		change_del(&c, STORE_EXPIRY, &entry);
 		if (p.all && rc == 0)
 			change_del(&c, STORE_USERS, &prefix);
-		log_info("purged", "An outdated subscription is deleted",
-			 log_hex("user", id->b, USER_ID_SZ));
+		log_info("purged", "An outdated subscription is deleted", log_hex("user", id->b, USER_ID_SZ));
 	}
 	if (c.ops == 0)
 		change_drop(&c);
@@ -105,8 +101,7 @@ static bool due_one(void *arg, struct slice key, struct slice value)
 
 	(void)value;
 	if (d->cnt == sizeof(d->e) / sizeof(d->e[0]) ||
-	    !key_expiry_decode(key, &d->e[d->cnt].expiry, &d->e[d->cnt].id) ||
-	    d->e[d->cnt].expiry > d->height)
+	    !key_expiry_decode(key, &d->e[d->cnt].expiry, &d->e[d->cnt].id) || d->e[d->cnt].expiry > d->height)
 		return false;
 	d->cnt++;
 	return true;

@@ -159,8 +159,7 @@ bool key_confirmed_decode(struct slice k, uint32_t *height, struct appointment_k
 	return key_height_decode(k, height) && key_appointment_decode(after(k, 4), a);
 }
 
-bool key_undo_decode(struct slice k, uint32_t *height, enum undo_kind *kind,
-		     struct appointment_key *a)
+bool key_undo_decode(struct slice k, uint32_t *height, enum undo_kind *kind, struct appointment_key *a)
 {
 	if (k.sz != KEY_UNDO_SZ || k.p[4] < UNDO_CREATED || k.p[4] > UNDO_COMPLETED)
 		return false;
@@ -267,8 +266,7 @@ void tracker_row_head(uint8_t out[TRACKER_ROW_HEAD_SZ], const struct tracker_row
 
 bool tracker_row_decode(struct slice v, struct tracker_row *r)
 {
-	if (v.sz < TRACKER_ROW_HEAD_SZ || v.sz - TRACKER_ROW_HEAD_SZ > UINT32_MAX ||
-	    v.p[0] != ROW_VERSION)
+	if (v.sz < TRACKER_ROW_HEAD_SZ || v.sz - TRACKER_ROW_HEAD_SZ > UINT32_MAX || v.p[0] != ROW_VERSION)
 		return false;
 	r->epoch = load_le32(v.p + 1);
 	r->dispute_height = load_le32(v.p + 5);

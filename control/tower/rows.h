@@ -52,8 +52,7 @@ bool key_by_user_decode(struct slice k, struct appointment_key *a);
 bool key_by_penalty_decode(struct slice k, struct hash256 *penalty, struct appointment_key *a);
 bool key_expiry_decode(struct slice k, uint32_t *height, struct user_id *u);
 bool key_confirmed_decode(struct slice k, uint32_t *height, struct appointment_key *a);
-bool key_undo_decode(struct slice k, uint32_t *height, enum undo_kind *kind,
-		     struct appointment_key *a);
+bool key_undo_decode(struct slice k, uint32_t *height, enum undo_kind *kind, struct appointment_key *a);
 
 /* --- values ---------------------------------------------------------------------------------------------------- */
 

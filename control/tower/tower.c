@@ -29,8 +29,8 @@ struct slice buf_copy(struct buf *b, struct slice src)
 
 void log_bad_row(const char *cf, struct slice key)
 {
-	log_error("bad_row", "A row of the store cannot be understood and is passed over",
-		  log_str("cf", cf), log_hex("key", key.p, key.sz));
+	log_error("bad_row", "A row of the store cannot be understood and is passed over", log_str("cf", cf),
+		  log_hex("key", key.p, key.sz));
 }
 
 /* --- rows ----------------------------------------------------------------------------------------------------- */
@@ -99,8 +99,7 @@ bool row_alive_at(struct tower *t, const struct user_id *id, uint32_t epoch, uin
 	return user_get(t, id, &u) == 0 && u.epoch == epoch && user_alive_at(t, &u, height);
 }
 
-bool tracker_alive_at(struct tower *t, const struct user_id *id, const struct tracker_row *r,
-		      uint32_t height)
+bool tracker_alive_at(struct tower *t, const struct user_id *id, const struct tracker_row *r, uint32_t height)
 {
 	return r->confirmed_height != HEIGHT_NONE || row_alive_at(t, id, r->epoch, height);
 }
@@ -213,8 +212,7 @@ static int load(struct tower *t)
 	if (rc == 0)
 		rc = store_scan(t->st, STORE_USERS, none, none, false, true, count_user, t);
 	if (rc == 0)
-		rc = store_scan(t->st, STORE_CONFIRMED, none, none, false, false, count_confirmed,
-				t);
+		rc = store_scan(t->st, STORE_CONFIRMED, none, none, false, false, count_confirmed, t);
 	if (rc == 0)
 		rc = store_scan(t->st, STORE_TRACKERS, none, none, false, true, load_tracker, t);
 	return rc;
@@ -239,8 +237,8 @@ static int check_network(struct tower *t)
 	return rc;
 }
 
-struct tower *tower_new(const struct tower_config *cfg, struct store *st,
-			const struct tower_ops *ops, void *arg, const char **why)
+struct tower *tower_new(const struct tower_config *cfg, struct store *st, const struct tower_ops *ops,
+			void *arg, const char **why)
 {
 	struct tower *t = calloc(1, sizeof(*t));
 	int rc;
@@ -258,8 +256,7 @@ struct tower *tower_new(const struct tower_config *cfg, struct store *st,
 	*why = rc == -EPROTO ? "the store belongs to another network" : "the store cannot be used";
 	if (rc == 0) {
 		rc = load(t);
-		*why = rc == -EPROTO ? "the store was written by a newer version"
-				     : "the store cannot be read";
+		*why = rc == -EPROTO ? "the store was written by a newer version" : "the store cannot be read";
 	}
 	if (rc < 0) {
 		tower_free(t);

@@ -31,9 +31,8 @@
 #include "teos/ids.h"
 
 /* So that after a reorg of a hundred blocks another one can be undone. */
-#define TOWER_UNDO_DEPTH 288u
-#define TOWER_RESOLVED_DEPTH \
-	100u /* a penalty in block C is resolved when block C + 100 is connected */
+#define TOWER_UNDO_DEPTH     288u
+#define TOWER_RESOLVED_DEPTH 100u /* a penalty in block C is resolved when block C + 100 is connected */
 
 struct tower;
 
@@ -42,8 +41,7 @@ struct tower_config {
 	uint32_t subscription_slots;    /* 10000 */
 	uint32_t subscription_duration; /* 4320 blocks */
 	uint32_t expiry_delta;          /* 6 blocks */
-	uint32_t
-		rebroadcast_blocks; /* 6: an unconfirmed penalty is sent again at least this often */
+	uint32_t rebroadcast_blocks;    /* 6: an unconfirmed penalty is sent again at least this often */
 	bool settles; /* tower_watch_settled will be called: until then a restart begins below */
 };
 
@@ -64,8 +62,8 @@ struct tower_ops {
 
 /* Opens the tower on an open store.  NULL with *why set (static text) on a store of another network or a newer
    format. */
-struct tower *tower_new(const struct tower_config *cfg, struct store *st,
-			const struct tower_ops *ops, void *arg, const char **why);
+struct tower *tower_new(const struct tower_config *cfg, struct store *st, const struct tower_ops *ops,
+			void *arg, const char **why);
 /* Clients that still wait are told TOWER_STORE_FAILED.  Close the store after it. */
 void tower_free(struct tower *t);
 
@@ -94,9 +92,8 @@ struct tower_user_info {
 typedef void (*tower_done_fn)(void *arg, enum tower_status st);
 
 /* Registers or renews (section 6.1, the current rule for everybody). */
-enum tower_status tower_register(struct tower *t, const struct user_id *id,
-				 enum client_generation gen, struct tower_user_info *out,
-				 tower_done_fn done, void *arg);
+enum tower_status tower_register(struct tower *t, const struct user_id *id, enum client_generation gen,
+				 struct tower_user_info *out, tower_done_fn done, void *arg);
 
 struct tower_add {
 	struct user_id user; /* recovered from the signature, not yet known to be registered */
@@ -115,8 +112,8 @@ struct tower_add_reply {
 };
 /* Section 8.1.  After TOWER_PENDING the locator is being watched; a breach in the recent blocks is answered when
    the dataplane reports it. */
-enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a,
-					struct tower_add_reply *out, tower_done_fn done, void *arg);
+enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a, struct tower_add_reply *out,
+					tower_done_fn done, void *arg);
 
 /* A user with everything that authentication needs; TOWER_AUTH when unknown or expired (*expired tells). */
 enum tower_status tower_user(struct tower *t, const struct user_id *id, struct tower_user_info *out,
@@ -137,7 +134,7 @@ enum tracker_state {
 	TRACKER_UNSENT = 0,    /* not yet handed to any node or peer */
 	TRACKER_SENT = 1,      /* in a mempool as far as we know, since `since_height` */
 	TRACKER_CONFIRMED = 2, /* penalty in block `since_height` */
-	TRACKER_REFUSED = 3 /* a node refused it, see node_code/node_text: kept and retried (I3) */
+	TRACKER_REFUSED = 3    /* a node refused it, see node_code/node_text: kept and retried (I3) */
 };
 const char *tracker_state_name(enum tracker_state s);
 
@@ -175,8 +172,8 @@ struct tower_info {
 	/* Since the start of the process: trackers created; blobs that held no penalty for their dispute; penalties that
 	   a peer or a node took for the first time; trackers whose penalty got into a block; trackers resolved;
 	   blocks connected; blocks disconnected. */
-	uint64_t breaches_total, invalid_blobs_total, penalties_sent_total,
-		penalties_confirmed_total, completed_total, blocks_total, reorg_blocks_total;
+	uint64_t breaches_total, invalid_blobs_total, penalties_sent_total, penalties_confirmed_total,
+		completed_total, blocks_total, reorg_blocks_total;
 	bool has_tip;
 	uint32_t tip_height;
 	struct hash256 tip_hash;
@@ -193,12 +190,12 @@ struct appointment_key {
 	struct user_id user;
 };
 /* All appointments, trackers included, ordered by locator then user. */
-uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after,
-				uint32_t limit, bool (*cb)(void *arg, const struct tower_found *f),
-				void *arg);
-uint32_t tower_each_appointment_of_user(
-	struct tower *t, const struct user_id *u, const struct locator *after, uint32_t limit,
-	bool (*cb)(void *arg, const struct locator *l, const struct uuid *id), void *arg);
+uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after, uint32_t limit,
+				bool (*cb)(void *arg, const struct tower_found *f), void *arg);
+uint32_t tower_each_appointment_of_user(struct tower *t, const struct user_id *u, const struct locator *after,
+					uint32_t limit,
+					bool (*cb)(void *arg, const struct locator *l, const struct uuid *id),
+					void *arg);
 uint32_t tower_each_tracker(struct tower *t, const struct appointment_key *after, uint32_t limit,
 			    bool (*cb)(void *arg, const struct tower_found *f), void *arg);
 
@@ -254,8 +251,7 @@ struct node_answer {
 	int32_t code; /* RPC error code */
 	const char *text;
 };
-void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
-			    const struct node_answer *a);
+void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a);
 
 /* A way to the network has opened (a first peer became ready, or a node answers again): what is not in a block is
    due at once, sent or not, whatever its back-off says.  Only marks; the sending is done by the next tower_tick. */

@@ -16,8 +16,7 @@
 #include "tower/rows.h"
 #include "tower/tower.h"
 
-#define HEADERS_KEPT \
-	4032u /* above the 2016 that a resume may give plus any reorg that can be undone */
+#define HEADERS_KEPT 4032u /* above the 2016 that a resume may give plus any reorg that can be undone */
 #define COMPLETE_PER_BLOCK \
 	4096u /* trackers resolved in one batch; the rest follow with the next block or tick */
 #define PURGE_PER_TICK 1024u
@@ -44,9 +43,8 @@ struct tower {
 	uint64_t store_epoch, now_ns;
 
 	bool has_tip;
-	struct tip_row tip; /* the last block written; resume_height as it is on disk */
-	uint32_t
-		unsettled_height; /* at most the tip at the first add not yet settled; HEIGHT_NONE: all are */
+	struct tip_row tip;        /* the last block written; resume_height as it is on disk */
+	uint32_t unsettled_height; /* at most the tip at the first add not yet settled; HEIGHT_NONE: all are */
 
 	struct levels levels;
 	struct tower_info totals; /* only the _total fields */
@@ -76,8 +74,7 @@ bool user_alive_at(const struct tower *t, const struct user_row *u, uint32_t hei
 /* The user behind a row is there, is alive at the height, and the row is of this registration.  False if that cannot be
    read. */
 bool row_alive_at(struct tower *t, const struct user_id *id, uint32_t epoch, uint32_t height);
-bool tracker_alive_at(struct tower *t, const struct user_id *id, const struct tracker_row *r,
-		      uint32_t height);
+bool tracker_alive_at(struct tower *t, const struct user_id *id, const struct tracker_row *r, uint32_t height);
 uint32_t slots_shown(const struct user_row *u);
 
 /* Brings a failed store back if it can, and notices when it was opened again.  At the start of whatever will write. */

@@ -64,8 +64,7 @@ static void undo_created(struct undoing *x, const struct appointment_key *a)
 		c->d.appointments++;
 	}
 	change_watch(&c->dels, &l);
-	change_note(c, &(struct note){NOTE_CREATED_UNDONE, *a, r.penalty_txid, r.dispute_txid,
-				      x->height});
+	change_note(c, &(struct note){NOTE_CREATED_UNDONE, *a, r.penalty_txid, r.dispute_txid, x->height});
 }
 
 static void undo_confirmed(struct undoing *x, const struct appointment_key *a)
@@ -91,12 +90,10 @@ static void undo_confirmed(struct undoing *x, const struct appointment_key *a)
 		u->row.confirmed_cnt--;
 	if (!alive(x, u))
 		c->d.trackers--;
-	change_note(c, &(struct note){NOTE_CONFIRMED_UNDONE, *a, r.penalty_txid, r.dispute_txid,
-				      x->height});
+	change_note(c, &(struct note){NOTE_CONFIRMED_UNDONE, *a, r.penalty_txid, r.dispute_txid, x->height});
 }
 
-static void undo_invalid(struct undoing *x, const struct appointment_key *a,
-			 const struct undo_row *r)
+static void undo_invalid(struct undoing *x, const struct appointment_key *a, const struct undo_row *r)
 {
 	struct change *c = x->c;
 	struct appointment_row ap;
@@ -123,8 +120,7 @@ static void undo_invalid(struct undoing *x, const struct appointment_key *a,
 	change_note(c, &(struct note){.kind = NOTE_INVALID_UNDONE, .key = *a, .height = x->height});
 }
 
-static void undo_completed(struct undoing *x, const struct appointment_key *a,
-			   const struct undo_row *r)
+static void undo_completed(struct undoing *x, const struct appointment_key *a, const struct undo_row *r)
 {
 	struct change *c = x->c;
 	struct appointment_row ap;
@@ -163,8 +159,7 @@ static void undo_completed(struct undoing *x, const struct appointment_key *a,
 		c->d.appointments--;
 	change_watch(&c->adds, &a->locator);
 	change_watch(&c->adds, &l);
-	change_note(c, &(struct note){NOTE_RESOLVED_UNDONE, *a, tr.penalty_txid, tr.dispute_txid,
-				      x->height});
+	change_note(c, &(struct note){NOTE_RESOLVED_UNDONE, *a, tr.penalty_txid, tr.dispute_txid, x->height});
 }
 
 static bool undo_one(void *arg, struct slice key, struct slice value)
@@ -237,8 +232,7 @@ int block_disconnect(struct tower *t)
 	if (x.height >= t->cfg.expiry_delta) {
 		struct key e = key_height(x.height - t->cfg.expiry_delta);
 
-		if (store_scan(t->st, STORE_EXPIRY, key_slice(&e), none, false, false, revive_one,
-			       &c) < 0)
+		if (store_scan(t->st, STORE_EXPIRY, key_slice(&e), none, false, false, revive_one, &c) < 0)
 			c.failed = true;
 	}
 	change_del(&c, STORE_HEADERS, &k);

@@ -34,8 +34,8 @@ static void view_appointment(const struct appointment_key *a, const struct appoi
 	};
 }
 
-static void view_tracker(const struct tower *t, const struct appointment_key *a,
-			 const struct tracker_row *r, struct tracker_view *v)
+static void view_tracker(const struct tower *t, const struct appointment_key *a, const struct tracker_row *r,
+			 struct tracker_view *v)
 {
 	const struct penalty *p = penalty_find(t, &r->penalty_txid);
 
@@ -184,9 +184,8 @@ static bool page_appointment(void *arg, struct slice key, struct slice value)
 	return p->found(p->arg, &f) && p->seen < p->limit;
 }
 
-uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after,
-				uint32_t limit, bool (*cb)(void *arg, const struct tower_found *f),
-				void *arg)
+uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after, uint32_t limit,
+				bool (*cb)(void *arg, const struct tower_found *f), void *arg)
 {
 	struct page p = {.t = t, .limit = limit, .found = cb, .arg = arg};
 	struct key k = {.sz = 0};
@@ -267,9 +266,10 @@ static bool page_of_user(void *arg, struct slice key, struct slice value)
 	return p->locator(p->arg, &a.locator, &id) && p->seen < p->limit;
 }
 
-uint32_t tower_each_appointment_of_user(
-	struct tower *t, const struct user_id *u, const struct locator *after, uint32_t limit,
-	bool (*cb)(void *arg, const struct locator *l, const struct uuid *id), void *arg)
+uint32_t tower_each_appointment_of_user(struct tower *t, const struct user_id *u, const struct locator *after,
+					uint32_t limit,
+					bool (*cb)(void *arg, const struct locator *l, const struct uuid *id),
+					void *arg)
 {
 	struct page p = {.t = t, .limit = limit, .locator = cb, .arg = arg};
 	struct key prefix = key_user(u), k = {.sz = 0};
@@ -279,8 +279,7 @@ uint32_t tower_each_appointment_of_user(
 	if (after != NULL)
 		k = key_by_user(&(struct appointment_key){*after, *u});
 	p.after = key_slice(&k);
-	store_scan(t->st, STORE_BY_USER, key_slice(&prefix), p.after, false, true, page_of_user,
-		   &p);
+	store_scan(t->st, STORE_BY_USER, key_slice(&prefix), p.after, false, true, page_of_user, &p);
 	return p.seen;
 }
 
@@ -304,8 +303,7 @@ static bool watch_one(void *arg, struct slice key, struct slice value)
 	struct locator l;
 
 	(void)value;
-	if (key.sz > sizeof(cur->key) ||
-	    (cur->key_sz == key.sz && memcmp(cur->key, key.p, key.sz) == 0))
+	if (key.sz > sizeof(cur->key) || (cur->key_sz == key.sz && memcmp(cur->key, key.p, key.sz) == 0))
 		return true;
 	if (w->left == 0)
 		return false;

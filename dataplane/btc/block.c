@@ -111,8 +111,7 @@ static void tx_skip(struct cur *c, const uint8_t *base, bool allow_empty, struct
 	t->sz = (uint32_t)(c->p - start);
 }
 
-enum parse_verdict tx_parse(const uint8_t *p, size_t sz, bool allow_empty, struct tx_view *t,
-			    size_t *used)
+enum parse_verdict tx_parse(const uint8_t *p, size_t sz, bool allow_empty, struct tx_view *t, size_t *used)
 {
 	/* More than the largest block cannot be one transaction; what follows one is the caller's. */
 	struct cur c = cur_of(p, sz > BLOCK_SZ_MAX ? BLOCK_SZ_MAX : sz);
@@ -132,8 +131,7 @@ static const uint8_t *first_input(const uint8_t *p, const struct tx_view *t)
 
 static bool tx_is_coinbase(const uint8_t *p, const struct tx_view *t)
 {
-	static const uint8_t null_outpoint[OUTPOINT_SZ] = {
-		[32] = 0xff, [33] = 0xff, [34] = 0xff, [35] = 0xff};
+	static const uint8_t null_outpoint[OUTPOINT_SZ] = {[32] = 0xff, [33] = 0xff, [34] = 0xff, [35] = 0xff};
 
 	return t->in_cnt == 1 && memcmp(first_input(p, t), null_outpoint, OUTPOINT_SZ) == 0;
 }
@@ -147,8 +145,7 @@ static bool coinbase_ok(const uint8_t *p, const struct tx_view *t)
 	       script_sz <= COINBASE_SCRIPT_SZ_MAX;
 }
 
-enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *bv,
-			       struct tx_view *tx)
+enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *bv, struct tx_view *tx)
 {
 	struct cur c;
 	uint64_t weight;

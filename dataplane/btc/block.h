@@ -38,15 +38,13 @@ struct block_view {
 /* block_parse walks a whole block: 80-byte header, count, transactions, nothing after.
    Fills tx[0..tx_cnt) (room for BLOCK_TX_MAX) and *bv on PARSE_OK; both are undefined otherwise.
    Enforces every limit of section 11.4, and the coinbase rule of section 12. */
-enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *bv,
-			       struct tx_view *tx);
+enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *bv, struct tx_view *tx);
 
 /* tx_parse reads exactly one transaction as a node's decoder does, also outside a block: with
    allow_empty a transaction without inputs or outputs is accepted as the decoder would (the
    vectors need it); block contents and penalties pass false.  Sets *used and, if more bytes follow,
    still returns PARSE_OK: a caller who wants exactly one transaction checks *used == sz. */
-enum parse_verdict tx_parse(const uint8_t *p, size_t sz, bool allow_empty, struct tx_view *t,
-			    size_t *used);
+enum parse_verdict tx_parse(const uint8_t *p, size_t sz, bool allow_empty, struct tx_view *t, size_t *used);
 
 /* Iterates over the inputs of a transaction that tx_parse accepted: calls back with the outpoint.
    Stops when cb returns false.  p is what tx_parse was given (t->off is honoured). */
@@ -55,8 +53,7 @@ struct outpoint {
 	uint32_t vout;
 };
 void tx_each_input(const uint8_t *p, const struct tx_view *t,
-		   bool (*cb)(void *arg, const struct outpoint *prev, uint32_t sequence),
-		   void *arg);
+		   bool (*cb)(void *arg, const struct outpoint *prev, uint32_t sequence), void *arg);
 
 /* Height from the coinbase script by BIP34's minimal push, or -1.  Only meaningful where BIP34 is in
    force (spec/bitcoin.md section 12); p/sz is a parsed block, t0 its first transaction. */

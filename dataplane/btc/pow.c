@@ -115,8 +115,7 @@ struct u256 pow_expand(uint32_t bits, bool *negative, bool *overflow)
 		t.l[0] = mant;
 	}
 	*negative = mant != 0 && (bits & 0x00800000) != 0;
-	*overflow = mant != 0 &&
-		    (sz > 34 || (mant > 0xff && sz > 33) || (mant > 0xffff && sz > 32));
+	*overflow = mant != 0 && (sz > 34 || (mant > 0xff && sz > 33) || (mant > 0xffff && sz > 32));
 	if (sz > 3 && mant != 0 && !*overflow) {
 		t.l[0] = mant;
 		t = u256_shl(&t, 8 * (sz - 3));
@@ -130,8 +129,7 @@ bool pow_target(const struct network *n, uint32_t bits, struct u256 *target)
 	bool negative, overflow;
 
 	*target = pow_expand(bits, &negative, &overflow);
-	return !negative && !overflow && u256_cmp(target, &zero) != 0 &&
-	       u256_cmp(target, &n->pow_limit) <= 0;
+	return !negative && !overflow && u256_cmp(target, &zero) != 0 && u256_cmp(target, &n->pow_limit) <= 0;
 }
 
 uint32_t pow_compact(const struct u256 *target)

@@ -31,8 +31,8 @@ static inline __attribute__((always_inline)) struct shani_state shani_load(const
 }
 
 /* The words in order, as two vectors of the state array. */
-static inline __attribute__((always_inline)) void shani_words(const struct shani_state *s,
-							      __m128i *dcba, __m128i *hgfe)
+static inline __attribute__((always_inline)) void shani_words(const struct shani_state *s, __m128i *dcba,
+							      __m128i *hgfe)
 {
 	__m128i feba = _mm_shuffle_epi32(s->abef, 0x1b);
 	__m128i dchg = _mm_shuffle_epi32(s->cdgh, 0xb1);
@@ -59,8 +59,8 @@ static inline __attribute__((always_inline)) void shani_four(struct shani_state 
 }
 
 /* One block for each of n streams: the message words come in w[stream][0..4), byte-swapped already. */
-static inline __attribute__((always_inline)) void shani_block(struct shani_state *s,
-							      __m128i (*w)[4], const unsigned n)
+static inline __attribute__((always_inline)) void shani_block(struct shani_state *s, __m128i (*w)[4],
+							      const unsigned n)
 {
 	struct shani_state in[SHANI_STREAM_MAX];
 
@@ -78,12 +78,10 @@ static inline __attribute__((always_inline)) void shani_block(struct shani_state
 				/* m[g % 4] is W[4g-16 ..) with the sigma0 terms added already. */
 				__m128i w7 = _mm_alignr_epi8(m[(g + 3) % 4], m[(g + 2) % 4], 4);
 
-				m[g % 4] = _mm_sha256msg2_epu32(_mm_add_epi32(m[g % 4], w7),
-								m[(g + 3) % 4]);
+				m[g % 4] = _mm_sha256msg2_epu32(_mm_add_epi32(m[g % 4], w7), m[(g + 3) % 4]);
 			}
 			if (g >= 2 && g <= 13) /* for group g + 2, once w7 has been read */
-				m[(g + 2) % 4] = _mm_sha256msg1_epu32(m[(g + 2) % 4],
-								      m[(g + 3) % 4]);
+				m[(g + 2) % 4] = _mm_sha256msg1_epu32(m[(g + 2) % 4], m[(g + 3) % 4]);
 			shani_four(&s[i], _mm_add_epi32(m[g % 4], k));
 		}
 	}
@@ -94,8 +92,8 @@ static inline __attribute__((always_inline)) void shani_block(struct shani_state
 }
 
 /* cnt blocks from each of n streams, read where they lie; p[i] moves past them. */
-static inline __attribute__((always_inline)) void
-shani_blocks(struct shani_state *s, const uint8_t **p, size_t cnt, const unsigned n)
+static inline __attribute__((always_inline)) void shani_blocks(struct shani_state *s, const uint8_t **p,
+							       size_t cnt, const unsigned n)
 {
 	for (; cnt > 0; cnt--) {
 		__m128i w[SHANI_STREAM_MAX][4];
@@ -104,8 +102,7 @@ shani_blocks(struct shani_state *s, const uint8_t **p, size_t cnt, const unsigne
 		for (unsigned i = 0; i < n; i++) {
 			for (unsigned j = 0; j < 4; j++)
 				w[i][j] = _mm_shuffle_epi8(
-					_mm_loadu_si128(
-						(const __m128i *)(const void *)(p[i] + 16 * j)),
+					_mm_loadu_si128((const __m128i *)(const void *)(p[i] + 16 * j)),
 					shani_swap_mask());
 			p[i] += 64;
 		}

@@ -10,8 +10,7 @@ static bool boundary_ok(const struct headers *h, uint32_t parent, uint32_t heigh
 	if (first != HEADERS_NONE && (at(h, first)->flags & KNOWN)) {
 		uint32_t base = h->net->id == NET_TESTNET4 ? at(h, first)->bits : p->bits;
 
-		return bits ==
-		       rules_retarget(h->net, base, (int64_t)p->time - (int64_t)at(h, first)->time);
+		return bits == rules_retarget(h->net, base, (int64_t)p->time - (int64_t)at(h, first)->time);
 	}
 	return !(p->flags & KNOWN) || rules_permitted(h->net, height, p->bits, bits);
 }
@@ -51,8 +50,8 @@ static bool time_ok(const struct headers *h, uint32_t parent, uint32_t time)
 	return time > rules_median_time(t, cnt);
 }
 
-enum headers_verdict context_check(const struct headers *h, uint32_t parent,
-				   const struct header_fields *f, int64_t now_s)
+enum headers_verdict context_check(const struct headers *h, uint32_t parent, const struct header_fields *f,
+				   int64_t now_s)
 {
 	if (at(h, parent)->flags & INVALID)
 		return HEADERS_INVALID;
@@ -65,8 +64,7 @@ enum headers_verdict context_check(const struct headers *h, uint32_t parent,
 	return HEADERS_OK;
 }
 
-uint32_t context_real_bits(const struct headers *h, uint32_t height, uint32_t bits,
-			   uint32_t parent_real_bits)
+uint32_t context_real_bits(const struct headers *h, uint32_t height, uint32_t bits, uint32_t parent_real_bits)
 {
 	if (height % RULES_RETARGET_INTERVAL == 0 || bits != h->net->pow_limit_bits)
 		return bits;

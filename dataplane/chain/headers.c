@@ -62,9 +62,8 @@ static enum headers_verdict add_one(struct headers *h, uint32_t parent, const st
 
 /* Hashes the batch, checks that it is a chain and that each new one has its proof of work; leaves in *skip how
    many at its start are known, in *claimed the work of the others. */
-static enum headers_verdict batch_check(struct headers *h, const uint8_t *raw, size_t stride,
-					uint32_t cnt, uint32_t *skip, struct u256 *claimed,
-					uint32_t *good_cnt)
+static enum headers_verdict batch_check(struct headers *h, const uint8_t *raw, size_t stride, uint32_t cnt,
+					uint32_t *skip, struct u256 *claimed, uint32_t *good_cnt)
 {
 	enum headers_verdict v = HEADERS_OK;
 	uint32_t i;
@@ -97,12 +96,10 @@ static enum headers_verdict batch_check(struct headers *h, const uint8_t *raw, s
 }
 
 /* Whether a branch that adds claimed work on parent is worth storing. */
-static enum headers_verdict branch_check(struct headers *h, uint32_t parent,
-					 const struct u256 *claimed)
+static enum headers_verdict branch_check(struct headers *h, uint32_t parent, const struct u256 *claimed)
 {
 	const struct node *best = at(h, headers_best(h));
-	struct u256 lag = tree_work_of(h, best->bits),
-		    sum = u256_add(&at(h, parent)->work, claimed);
+	struct u256 lag = tree_work_of(h, best->bits), sum = u256_add(&at(h, parent)->work, claimed);
 
 	if (parent == headers_best(h) || !(best->flags & KNOWN))
 		return HEADERS_OK;
@@ -284,8 +281,7 @@ bool headers_raw(const struct headers *h, uint32_t idx, uint8_t out[HEADER_SZ])
 	return true;
 }
 
-uint32_t headers_locator(const struct headers *h, uint32_t idx,
-			 struct hash256 out[HEADERS_LOCATOR_MAX])
+uint32_t headers_locator(const struct headers *h, uint32_t idx, struct hash256 out[HEADERS_LOCATOR_MAX])
 {
 	uint32_t height[101];
 	uint32_t root_height = at(h, h->best[0])->height;

@@ -78,8 +78,7 @@ void headers_unref(struct headers *h, uint32_t idx);
 uint32_t headers_root_idx(const struct headers *h);
 uint32_t headers_best(const struct headers *h);
 uint32_t headers_find(const struct headers *h, const struct hash256 *hash); /* or HEADERS_NONE */
-uint32_t headers_at(const struct headers *h,
-		    uint32_t height); /* on the best chain, or HEADERS_NONE */
+uint32_t headers_at(const struct headers *h, uint32_t height); /* on the best chain, or HEADERS_NONE */
 bool headers_on_best(const struct headers *h, uint32_t idx);
 /* The nearest ancestor (or idx itself) on the best chain. */
 uint32_t headers_fork(const struct headers *h, uint32_t idx);
@@ -91,8 +90,7 @@ const struct u256 *headers_work(const struct headers *h, uint32_t idx);
 bool headers_raw(const struct headers *h, uint32_t idx, uint8_t out[HEADER_SZ]);
 
 /* A locator that starts at idx: newest first, ends with the root and genesis.  Returns the count. */
-uint32_t headers_locator(const struct headers *h, uint32_t idx,
-			 struct hash256 out[HEADERS_LOCATOR_MAX]);
+uint32_t headers_locator(const struct headers *h, uint32_t idx, struct hash256 out[HEADERS_LOCATOR_MAX]);
 
 uint32_t headers_cnt(const struct headers *h);
 uint32_t headers_side_cnt(const struct headers *h);

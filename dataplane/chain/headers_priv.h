@@ -78,9 +78,8 @@ uint32_t tree_ancestor(const struct headers *h, uint32_t idx, uint32_t height);
 struct u256 tree_work_of(struct headers *h, uint32_t bits);
 
 /* context.c: whether f may follow parent, proof of work aside. */
-enum headers_verdict context_check(const struct headers *h, uint32_t parent,
-				   const struct header_fields *f, int64_t now_s);
-uint32_t context_real_bits(const struct headers *h, uint32_t height, uint32_t bits,
-			   uint32_t parent_real_bits);
+enum headers_verdict context_check(const struct headers *h, uint32_t parent, const struct header_fields *f,
+				   int64_t now_s);
+uint32_t context_real_bits(const struct headers *h, uint32_t height, uint32_t bits, uint32_t parent_real_bits);
 
 #endif

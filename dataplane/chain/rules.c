@@ -48,8 +48,7 @@ uint32_t rules_retarget(const struct network *n, uint32_t bits, int64_t span_s)
 	return scaled(n, bits, (uint32_t)span_s);
 }
 
-bool rules_permitted(const struct network *n, uint32_t next_height, uint32_t old_bits,
-		     uint32_t new_bits)
+bool rules_permitted(const struct network *n, uint32_t next_height, uint32_t old_bits, uint32_t new_bits)
 {
 	bool negative, overflow;
 	struct u256 target, least, most;

@@ -10,10 +10,9 @@
 #define RULES_RETARGET_INTERVAL 2016u
 #define RULES_RETARGET_SPAN_S   1209600
 #define RULES_MEDIAN_CNT        11u
-#define RULES_MIN_DIFFICULTY_S \
-	1200 /* more than this after its parent: a testnet block may be easy */
-#define RULES_BIP94_BACK_S 600
-#define RULES_FUTURE_S     7200
+#define RULES_MIN_DIFFICULTY_S  1200 /* more than this after its parent: a testnet block may be easy */
+#define RULES_BIP94_BACK_S      600
+#define RULES_FUTURE_S          7200
 
 /* Networks on which a late block may have the lowest difficulty. */
 static inline bool rules_min_difficulty(const struct network *n)
@@ -27,8 +26,7 @@ uint32_t rules_retarget(const struct network *n, uint32_t bits, int64_t span_s);
 
 /* The bounded rule, for when history is missing: may a header at next_height have new after old?  Always
    true on networks with easy blocks. */
-bool rules_permitted(const struct network *n, uint32_t next_height, uint32_t old_bits,
-		     uint32_t new_bits);
+bool rules_permitted(const struct network *n, uint32_t next_height, uint32_t old_bits, uint32_t new_bits);
 
 /* BIP94: the first block of a period may not go back in time by more than 600 s.  interval is the
    network's (2016). */

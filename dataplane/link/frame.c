@@ -67,8 +67,7 @@ static size_t fixed_sz_of(uint16_t type, enum link_direction dir)
 	};
 
 	if (dir == LINK_FROM_CONTROL)
-		return type < sizeof(from_control) / sizeof(from_control[0]) ? from_control[type]
-									     : 0;
+		return type < sizeof(from_control) / sizeof(from_control[0]) ? from_control[type] : 0;
 	if (type < LINK_D_HELLO)
 		return 0;
 	type -= LINK_D_HELLO;

@@ -75,23 +75,19 @@ struct link_watch_load {
 };
 static_assert(sizeof(struct link_watch_load) == 16, "fixed layout");
 
-enum link_start_mode {
-	LINK_START_TIP =
-		0, /* new tower: the first block reported is the one after the best tip found once
-	                          headers are in; CHAIN_START tells which tip that was */
-	LINK_START_RESUME =
-		1 /* the last header given (or the root, when none) is the last durable block: report
-	                          what comes after it, beginning with disconnects if it went stale */
-};
+/* TIP      a new tower: the first block reported is the one after the best tip found once headers are in;
+            CHAIN_START tells which tip that was.
+   RESUME   the last header given (or the root, when none) is the last durable block: report what comes after it,
+            beginning with disconnects if it went stale. */
+enum link_start_mode { LINK_START_TIP = 0, LINK_START_RESUME = 1 };
 
 struct link_start {
 	struct link_head head;
 	uint32_t mode; /* enum link_start_mode */
 	uint32_t root_height;
 	struct hash256 root_hash; /* all zero: the network's genesis block at height 0 */
-	uint8_t root_work
-		[32]; /* little-endian cumulative work of the root; zeros: relative to the root */
-	uint32_t header_cnt; /* headers at root_height+1 ..., each linking to the one before */
+	uint8_t root_work[32];    /* little-endian cumulative work of the root; zeros: relative to the root */
+	uint32_t header_cnt;      /* headers at root_height+1 ..., each linking to the one before */
 	uint32_t zero;
 };
 static_assert(sizeof(struct link_start) == 88, "fixed layout");
@@ -109,11 +105,10 @@ struct link_watch_del {
 };
 static_assert(sizeof(struct link_watch_del) == 24, "fixed layout");
 
+/* Every effect up to and with this block is durable.  After a reorg it may be lower than an earlier one. */
 struct link_block_ack {
 	struct link_head head;
-	uint32_t
-		height; /* every effect up to and with this block is durable; after a reorg this may be lower
-	                    than an earlier ack */
+	uint32_t height;
 	uint32_t zero;
 	struct hash256 hash;
 };
@@ -146,15 +141,13 @@ struct link_d_hello {
 };
 static_assert(sizeof(struct link_d_hello) == 80, "fixed layout");
 
-/* Once per session, after START, as soon as headers are in: where reporting begins. */
+/* Once per session, after START, as soon as headers are in: where reporting begins.  The first BLOCK_CONNECTED
+   is height + 1, unless disconnects come first (RESUME).  In mode TIP the tail has the headers up to and with
+   the base, oldest first, at most 2016: control stores them, so that it can resume. */
 struct link_chain_start {
 	struct link_head head;
-	uint32_t
-		height; /* of the base block: the first BLOCK_CONNECTED is height+1, unless disconnects
-	                            come first (RESUME) */
-	uint32_t
-		header_cnt; /* TIP: headers up to and with the base, oldest first (at most 2016); control stores
-	                            them, so that it can resume.  RESUME: 0 */
+	uint32_t height;     /* of the base block */
+	uint32_t header_cnt; /* 0 in mode RESUME */
 	struct hash256 hash; /* of the base block */
 	uint8_t work[32];    /* cumulative, little-endian */
 };
@@ -164,7 +157,7 @@ struct link_watch_added {
 	struct link_head head;
 	uint64_t cookie;
 	uint32_t recent_cnt; /* HITs with LINK_HIT_RECENT directly before this record */
-	int32_t error; /* 0, or -errno: then the locator is NOT watched and control must act */
+	int32_t error;       /* 0, or -errno: then the locator is NOT watched and control must act */
 };
 static_assert(sizeof(struct link_watch_added) == 24, "fixed layout");
 
@@ -176,13 +169,12 @@ struct link_hit {
 	struct hash256 txid; /* internal order */
 	struct hash256 block_hash;
 	uint32_t height;
-	uint32_t tx_idx; /* place in the block, coinbase = 0 */
-	uint32_t scheme; /* enum locator_scheme: which end of the txid matched */
-	uint32_t flags;  /* LINK_HIT_* */
-	uint64_t
-		last_byte_ns; /* CLOCK_MONOTONIC when the frame with the block's last byte was received */
-	uint64_t hit_ns; /* CLOCK_MONOTONIC when the hit was found */
-	uint32_t raw_sz; /* bytes in the tail; 0 when the block's bytes are gone (a recent hit) */
+	uint32_t tx_idx;       /* place in the block, coinbase = 0 */
+	uint32_t scheme;       /* enum locator_scheme: which end of the txid matched */
+	uint32_t flags;        /* LINK_HIT_* */
+	uint64_t last_byte_ns; /* CLOCK_MONOTONIC when the frame with the block's last byte was received */
+	uint64_t hit_ns;       /* CLOCK_MONOTONIC when the hit was found */
+	uint32_t raw_sz;       /* bytes in the tail; 0 when the block's bytes are gone (a recent hit) */
 	uint32_t zero;
 };
 static_assert(sizeof(struct link_hit) == 128, "fixed layout");
@@ -216,7 +208,7 @@ struct link_chain_state {
 	struct hash256 best_header; /* most work known */
 	uint32_t best_header_height;
 	uint32_t scanned_height; /* last block whose scan is done */
-	uint32_t synced; /* 1: headers and blocks are both at the best tip of a ready peer */
+	uint32_t synced;         /* 1: headers and blocks are both at the best tip of a ready peer */
 	uint32_t ready_peer_cnt;
 };
 static_assert(sizeof(struct link_chain_state) == 56, "fixed layout");

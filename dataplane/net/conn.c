@@ -175,8 +175,7 @@ static err_t on_connect(void *arg, struct tcp_pcb *pcb, err_t err)
 
 /* ---- making them ---- */
 
-static struct net_conn *conn_new(struct net *n, struct tcp_pcb *pcb, const struct net_conn_ops *ops,
-				 void *arg)
+static struct net_conn *conn_new(struct net *n, struct tcp_pcb *pcb, const struct net_conn_ops *ops, void *arg)
 {
 	struct net_conn *c = calloc(1, sizeof(*c));
 
@@ -239,8 +238,8 @@ static bool reachable(const struct net *n, const struct net_addr *to, uint32_t *
 
 	memcpy(ip4, to->ip + 12, 4);
 	a.addr = *ip4;
-	if (to->port == 0 || *ip4 == n->ip4 || to->ip[12] == 0 || to->ip[12] == 127 ||
-	    to->ip[12] >= 224 || ip4_addr_isbroadcast(&a, &n->netif))
+	if (to->port == 0 || *ip4 == n->ip4 || to->ip[12] == 0 || to->ip[12] == 127 || to->ip[12] >= 224 ||
+	    ip4_addr_isbroadcast(&a, &n->netif))
 		return false;
 	return on_link(n, *ip4) || netif_ip4_gw(&n->netif)->addr != 0;
 }
@@ -250,8 +249,7 @@ static bool reachable(const struct net *n, const struct net_addr *to, uint32_t *
 static bool bind_random(struct tcp_pcb *pcb, const ip_addr_t *own)
 {
 	for (unsigned i = 0; i < LOCAL_PORT_TRIES; i++) {
-		uint16_t port = (uint16_t)(LOCAL_PORT_FIRST +
-					   randombytes_uniform(0x10000 - LOCAL_PORT_FIRST));
+		uint16_t port = (uint16_t)(LOCAL_PORT_FIRST + randombytes_uniform(0x10000 - LOCAL_PORT_FIRST));
 
 		if (tcp_bind(pcb, own, port) == ERR_OK)
 			return true;
@@ -259,8 +257,8 @@ static bool bind_random(struct tcp_pcb *pcb, const ip_addr_t *own)
 	return false;
 }
 
-struct net_conn *net_connect(struct net *n, const struct net_addr *to,
-			     const struct net_conn_ops *ops, void *arg)
+struct net_conn *net_connect(struct net *n, const struct net_addr *to, const struct net_conn_ops *ops,
+			     void *arg)
 {
 	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
 	struct net_conn *c;
@@ -341,8 +339,7 @@ int net_listen(struct net *n, uint16_t port, const struct net_conn_ops *ops,
 		return -ENOMEM;
 	}
 	l = &n->listeners[n->listener_cnt++];
-	*l = (struct net_listener){
-		.n = n, .pcb = listening, .ops = ops, .accept = accept, .arg = arg};
+	*l = (struct net_listener){.n = n, .pcb = listening, .ops = ops, .accept = accept, .arg = arg};
 	tcp_arg(listening, l);
 	tcp_accept(listening, on_accept);
 	return 0;
@@ -390,8 +387,7 @@ size_t net_send(struct net_conn *c, const void *p, size_t sz)
 		if (tcp_write(c->pcb, b + taken, (uint16_t)part, TCP_WRITE_FLAG_COPY) != ERR_OK) {
 			/* The queue has room for few segments; one fits always. */
 			part = part < c->pcb->mss ? part : c->pcb->mss;
-			if (tcp_write(c->pcb, b + taken, (uint16_t)part, TCP_WRITE_FLAG_COPY) !=
-			    ERR_OK)
+			if (tcp_write(c->pcb, b + taken, (uint16_t)part, TCP_WRITE_FLAG_COPY) != ERR_OK)
 				break;
 		}
 		taken += part;
@@ -503,8 +499,7 @@ void net_conn_tick(struct net *n)
 		if (c->state == CONN_LINGER && fin_acked(c->pcb))
 			end_by_close(c, NET_CLOSED_LOCAL);
 		else if (n->now_ns >= c->deadline_ns)
-			end_by_abort(c, c->state == CONN_LINGER ? NET_CLOSED_LOCAL
-								: NET_CLOSED_TIMEOUT);
+			end_by_abort(c, c->state == CONN_LINGER ? NET_CLOSED_LOCAL : NET_CLOSED_TIMEOUT);
 	}
 }
 

@@ -52,8 +52,7 @@ static bool tcp_wanted(const uint8_t *tcp, size_t sz)
 	header = (size_t)(tcp[12] >> 4) * 4;
 	if (header < TCP_HEADER_MIN || header > sz)
 		return false;
-	return (tcp[13] & TCP_FLAG_SYN) != 0 ||
-	       !late_mss(tcp + TCP_HEADER_MIN, header - TCP_HEADER_MIN);
+	return (tcp[13] & TCP_FLAG_SYN) != 0 || !late_mss(tcp + TCP_HEADER_MIN, header - TCP_HEADER_MIN);
 }
 
 bool net_frame_wanted(const uint8_t *f, size_t sz, uint32_t own_ip4)

@@ -87,8 +87,7 @@ static bool stack_open(struct net *n)
 {
 	ip4_addr_t ip = {ip4_of(n->cfg.ip4)};
 	ip4_addr_t gw = {ip4_of(n->cfg.gateway4)};
-	ip4_addr_t mask = {n->cfg.prefix_len == 0 ? 0
-						  : htonl(UINT32_MAX << (32 - n->cfg.prefix_len))};
+	ip4_addr_t mask = {n->cfg.prefix_len == 0 ? 0 : htonl(UINT32_MAX << (32 - n->cfg.prefix_len))};
 
 	if (!stack_up) {
 		net_lwip_overrides();
@@ -131,8 +130,8 @@ int net_open(struct net **out, const struct net_config *cfg, const char **why)
 	why_text[0] = '\0';
 	if (bad == NULL && cfg->mtu != 0 && (cfg->mtu < NET_MTU_MIN || cfg->mtu > NET_MTU_MAX)) {
 		snprintf(why_text, sizeof(why_text),
-			 "the MTU must be %d to %d: TCP segments here are never longer",
-			 NET_MTU_MIN, NET_MTU_MAX);
+			 "the MTU must be %d to %d: TCP segments here are never longer", NET_MTU_MIN,
+			 NET_MTU_MAX);
 		return -EINVAL;
 	}
 	if (bad != NULL) {

@@ -40,8 +40,8 @@ struct net;
 struct net_conn;
 
 enum net_close_reason {
-	NET_CLOSED_LOCAL, /* we asked */
-	NET_CLOSED_REMOTE, /* FIN: half-closed connections are not kept, but what we had queued still goes */
+	NET_CLOSED_LOCAL,   /* we asked */
+	NET_CLOSED_REMOTE,  /* FIN: half-closed connections are not kept, but what we had queued still goes */
 	NET_CLOSED_RESET,   /* RST, also "connection refused" */
 	NET_CLOSED_TIMEOUT, /* no answer: connect or retransmissions given up */
 	NET_CLOSED_NOMEM,
@@ -59,12 +59,12 @@ bool net_addr_parse(struct net_addr *a, const char *text, uint16_t default_port)
 void net_addr_format(char out[NET_ADDR_TEXT_SZ], const struct net_addr *a);
 
 struct net_config {
-	uint16_t port_id;    /* ethdev */
-	uint8_t ip4[4];      /* our address, network order */
-	uint8_t prefix_len;  /* 0..30 */
-	uint8_t gateway4[4]; /* zeros: none */
-	uint16_t mtu;        /* 576..1500; 0: the device's, or 1500 if that is less */
-	uint8_t mac[6]; /* zeros: the port's own; another one is needed on tap, where the port's MAC
+	uint16_t port_id;          /* ethdev */
+	uint8_t ip4[4];            /* our address, network order */
+	uint8_t prefix_len;        /* 0..30 */
+	uint8_t gateway4[4];       /* zeros: none */
+	uint16_t mtu;              /* 576..1500; 0: the device's, or 1500 if that is less */
+	uint8_t mac[6];            /* zeros: the port's own; another one is needed on tap, where the port's MAC
 	                          belongs to the kernel's side */
 	uint16_t rx_desc, tx_desc; /* 0: defaults */
 	uint32_t mbuf_cnt;         /* 0: default */
@@ -99,8 +99,8 @@ uint64_t net_rx_ns(const struct net *n);
 
 /* NULL when no connection can be made: too many, no memory, IPv6, our own address, no gateway to it.
    Otherwise the outcome arrives as on_connected or on_closed. */
-struct net_conn *net_connect(struct net *n, const struct net_addr *to,
-			     const struct net_conn_ops *ops, void *arg);
+struct net_conn *net_connect(struct net *n, const struct net_addr *to, const struct net_conn_ops *ops,
+			     void *arg);
 
 /* Listens on all our addresses.  accept returns the ops' arg for the new connection, or NULL to refuse it;
    on_connected follows. Returns 0 or -errno. */
@@ -124,8 +124,7 @@ void *net_conn_arg(const struct net_conn *c);
 
 struct net_stats {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
-	uint64_t rx_missed, rx_errors, rx_nombuf,
-		tx_dropped;  /* the port's own counts, and our full queue */
+	uint64_t rx_missed, rx_errors, rx_nombuf, tx_dropped; /* the port's own counts, and our full queue */
 	uint64_t rx_ignored; /* not for us, or nothing that we speak: never reached the stack */
 	uint64_t faults_dropped, faults_reordered;
 	uint64_t conns_opened, conns_closed[NET_CLOSE_REASON_CNT];

@@ -31,8 +31,8 @@ enum {
 enum conn_state {
 	CONN_CONNECTING, /* SYN sent; has a deadline */
 	CONN_OPEN,       /* data flows */
-	CONN_LINGER, /* closed by us, what is queued and our FIN not yet acknowledged; has a deadline */
-	CONN_DEAD, /* pcb gone, on_closed to be called from the next turn of the pending list */
+	CONN_LINGER,     /* closed by us, what is queued and our FIN not yet acknowledged; has a deadline */
+	CONN_DEAD,       /* pcb gone, on_closed to be called from the next turn of the pending list */
 };
 
 struct net_conn {

@@ -79,8 +79,8 @@ static void copy_free(struct pbuf *p)
    counted too. */
 static bool may_lend(const struct net_port *port, const struct rte_mbuf *m)
 {
-	return m->nb_segs == 1 && RTE_MBUF_DIRECT(m) && rte_mbuf_refcnt_read(m) == 1 &&
-	       m->pool == port->pool && port->lent_cnt < port->pool_cnt / 2;
+	return m->nb_segs == 1 && RTE_MBUF_DIRECT(m) && rte_mbuf_refcnt_read(m) == 1 && m->pool == port->pool &&
+	       port->lent_cnt < port->pool_cnt / 2;
 }
 
 static struct pbuf *lend(struct net_port *port, struct rte_mbuf *m)
@@ -123,8 +123,7 @@ static void input(struct net *n, struct rte_mbuf *m)
 {
 	struct pbuf *p;
 
-	if (!net_frame_wanted(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m),
-			      n->ip4)) {
+	if (!net_frame_wanted(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m), n->ip4)) {
 		n->stats.rx_ignored++;
 		rte_pktmbuf_free(m);
 		return;
@@ -196,8 +195,7 @@ unsigned net_port_flush(struct net *n)
 		return 0;
 	net_burst_begin();
 	for (; sent < port->tx_cnt && cnt != 0; sent += cnt)
-		cnt = rte_eth_tx_burst(n->cfg.port_id, 0, port->tx + sent,
-				       (uint16_t)(port->tx_cnt - sent));
+		cnt = rte_eth_tx_burst(n->cfg.port_id, 0, port->tx + sent, (uint16_t)(port->tx_cnt - sent));
 	net_burst_end();
 	port->tx_cnt -= sent;
 	if (sent != 0)
@@ -245,8 +243,7 @@ err_t net_port_linkoutput(struct netif *netif, struct pbuf *p)
 
 /* ---- set-up ---- */
 
-static int fail(char *why, size_t why_sz, int err, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+static int fail(char *why, size_t why_sz, int err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 static int fail(char *why, size_t why_sz, int err, const char *fmt, ...)
 {
@@ -266,9 +263,8 @@ static int set_up_mtu(struct net *n, uint16_t device_mtu, char *why, size_t why_
 	if (cfg->mtu == 0) {
 		cfg->mtu = RTE_MIN(device_mtu, NET_MTU_MAX);
 		if (cfg->mtu < NET_MTU_MIN)
-			return fail(why, why_sz, -EINVAL,
-				    "port %u has an MTU of %u, at least %d is needed", cfg->port_id,
-				    device_mtu, NET_MTU_MIN);
+			return fail(why, why_sz, -EINVAL, "port %u has an MTU of %u, at least %d is needed",
+				    cfg->port_id, device_mtu, NET_MTU_MIN);
 		return 0;
 	}
 	if (cfg->mtu == device_mtu)
@@ -278,8 +274,8 @@ static int set_up_mtu(struct net *n, uint16_t device_mtu, char *why, size_t why_
 	if (err == -ENOTSUP && cfg->mtu < device_mtu)
 		return 0;
 	if (err != 0)
-		return fail(why, why_sz, err, "port %u refuses an MTU of %u (its own is %u): %s",
-			    cfg->port_id, cfg->mtu, device_mtu, rte_strerror(-err));
+		return fail(why, why_sz, err, "port %u refuses an MTU of %u (its own is %u): %s", cfg->port_id,
+			    cfg->mtu, device_mtu, rte_strerror(-err));
 	return 0;
 }
 
@@ -293,15 +289,14 @@ static int set_up_pool(struct net *n, char *why, size_t why_sz)
 		cfg->mbuf_cnt = RTE_MAX(rte_align32pow2(2 * least), 8192u) - 1;
 	if (cfg->mbuf_cnt < least)
 		return fail(why, why_sz, -EINVAL,
-			    "%u frame buffers are too few for port %u: at least %u are needed",
-			    cfg->mbuf_cnt, cfg->port_id, least);
+			    "%u frame buffers are too few for port %u: at least %u are needed", cfg->mbuf_cnt,
+			    cfg->port_id, least);
 	/* The pool outlives net_free, since a driver may keep buffers of a stopped port. */
 	snprintf(name, sizeof(name), "net%u_%u", cfg->port_id, cfg->mbuf_cnt);
 	n->port.pool = rte_mempool_lookup(name);
 	if (n->port.pool == NULL)
 		n->port.pool = rte_pktmbuf_pool_create(
-			name, cfg->mbuf_cnt, MBUF_CACHE,
-			RTE_ALIGN(sizeof(struct rx_lent), RTE_MBUF_PRIV_ALIGN),
+			name, cfg->mbuf_cnt, MBUF_CACHE, RTE_ALIGN(sizeof(struct rx_lent), RTE_MBUF_PRIV_ALIGN),
 			RTE_MBUF_DEFAULT_BUF_SIZE, rte_eth_dev_socket_id(cfg->port_id));
 	if (n->port.pool == NULL)
 		return fail(why, why_sz, -ENOMEM,
@@ -312,8 +307,7 @@ static int set_up_pool(struct net *n, char *why, size_t why_sz)
 	return 0;
 }
 
-static int set_up_queues(struct net *n, const struct rte_eth_dev_info *info, char *why,
-			 size_t why_sz)
+static int set_up_queues(struct net *n, const struct rte_eth_dev_info *info, char *why, size_t why_sz)
 {
 	struct net_config *cfg = &n->cfg;
 	int socket = rte_eth_dev_socket_id(cfg->port_id);
@@ -332,16 +326,15 @@ static int set_up_queues(struct net *n, const struct rte_eth_dev_info *info, cha
 	err = set_up_pool(n, why, why_sz);
 	if (err != 0)
 		return err;
-	err = rte_eth_rx_queue_setup(cfg->port_id, 0, cfg->rx_desc, (unsigned)socket, &rx,
-				     n->port.pool);
+	err = rte_eth_rx_queue_setup(cfg->port_id, 0, cfg->rx_desc, (unsigned)socket, &rx, n->port.pool);
 	if (err != 0)
 		return fail(why, why_sz, err, "port %u refuses its receive queue (%u entries): %s",
 			    cfg->port_id, cfg->rx_desc, rte_strerror(-err));
 	tx.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 	err = rte_eth_tx_queue_setup(cfg->port_id, 0, cfg->tx_desc, (unsigned)socket, &tx);
 	if (err != 0)
-		return fail(why, why_sz, err, "port %u refuses its send queue (%u entries): %s",
-			    cfg->port_id, cfg->tx_desc, rte_strerror(-err));
+		return fail(why, why_sz, err, "port %u refuses its send queue (%u entries): %s", cfg->port_id,
+			    cfg->tx_desc, rte_strerror(-err));
 	return 0;
 }
 
@@ -352,8 +345,8 @@ static int set_up_mac(struct net *n, char *why, size_t why_sz)
 
 	err = rte_eth_macaddr_get(n->cfg.port_id, &own);
 	if (err != 0)
-		return fail(why, why_sz, err, "port %u does not tell its MAC address: %s",
-			    n->cfg.port_id, rte_strerror(-err));
+		return fail(why, why_sz, err, "port %u does not tell its MAC address: %s", n->cfg.port_id,
+			    rte_strerror(-err));
 	if (rte_is_zero_ether_addr(cfg)) {
 		/* Software ports may have none. */
 		if (rte_is_zero_ether_addr(&own))
@@ -368,8 +361,7 @@ static int set_up_mac(struct net *n, char *why, size_t why_sz)
 		err = rte_eth_promiscuous_enable(n->cfg.port_id);
 		/* Drivers that cannot be told are those that do not filter. */
 		if (err != 0 && err != -ENOTSUP)
-			return fail(why, why_sz, err,
-				    "port %u cannot receive for another MAC than its own: %s",
+			return fail(why, why_sz, err, "port %u cannot receive for another MAC than its own: %s",
 				    n->cfg.port_id, rte_strerror(-err));
 	}
 	return 0;
@@ -425,14 +417,13 @@ int net_port_open(struct net *n, char *why, size_t why_sz)
 
 	if (!rte_eth_dev_is_valid_port(cfg->port_id))
 		return fail(why, why_sz, -ENODEV,
-			    "there is no port %u: give EAL a device (--vdev or -a), it has %u",
-			    cfg->port_id, rte_eth_dev_count_avail());
+			    "there is no port %u: give EAL a device (--vdev or -a), it has %u", cfg->port_id,
+			    rte_eth_dev_count_avail());
 	err = rte_eth_dev_info_get(cfg->port_id, &info);
 	if (err == 0)
 		err = rte_eth_dev_get_mtu(cfg->port_id, &device_mtu);
 	if (err != 0)
-		return fail(why, why_sz, err, "port %u cannot be asked: %s", cfg->port_id,
-			    rte_strerror(-err));
+		return fail(why, why_sz, err, "port %u cannot be asked: %s", cfg->port_id, rte_strerror(-err));
 	conf.rxmode.mtu = device_mtu;
 	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 	err = rte_eth_dev_configure(cfg->port_id, 1, 1, &conf);
@@ -448,8 +439,8 @@ int net_port_open(struct net *n, char *why, size_t why_sz)
 	n->port.redials = is_memif_client(&info);
 	err = start(n);
 	if (err != 0 && !n->port.redials)
-		return fail(why, why_sz, err, "port %u (%s) does not start: %s", cfg->port_id,
-			    info.driver_name, rte_strerror(-err));
+		return fail(why, why_sz, err, "port %u (%s) does not start: %s", cfg->port_id, info.driver_name,
+			    rte_strerror(-err));
 	err = set_up_mac(n, why, why_sz);
 	if (err == 0 && n->port.started)
 		wait_for_link(cfg->port_id);

@@ -170,16 +170,14 @@ static enum p2p_stream_event step(struct p2p_stream *s, const uint8_t **p, size_
 	return P2P_STREAM_BROKEN;
 }
 
-enum p2p_stream_event p2p_stream_feed(struct p2p_stream *s, const uint8_t *p, size_t sz,
-				      size_t *used)
+enum p2p_stream_event p2p_stream_feed(struct p2p_stream *s, const uint8_t *p, size_t sz, size_t *used)
 {
 	const uint8_t *at = p;
 	enum p2p_stream_event e = P2P_STREAM_MORE;
 
 	/* An empty payload is complete without a further byte. */
 	while (e == P2P_STREAM_MORE &&
-	       (sz > 0 ||
-		((s->at == P2P_AT_PAYLOAD || s->at == P2P_AT_PASSING) && s->payload_sz == 0)))
+	       (sz > 0 || ((s->at == P2P_AT_PAYLOAD || s->at == P2P_AT_PASSING) && s->payload_sz == 0)))
 		e = step(s, &at, &sz);
 	*used = (size_t)(at - p);
 	return e;

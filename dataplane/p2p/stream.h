@@ -18,9 +18,9 @@ enum p2p_stream_event {
 	P2P_STREAM_MORE,       /* all input is used; feed more */
 	P2P_STREAM_MESSAGE,    /* a whole wanted message: type, payload, payload_sz */
 	P2P_STREAM_BLOCK_HEAD, /* a block begins: block_header; answer with p2p_stream_block_to */
-	P2P_STREAM_BLOCK, /* the block is complete in the buffer it was sent to (or was let pass) */
-	P2P_STREAM_SKIPPED, /* an unwanted message has passed: type */
-	P2P_STREAM_BROKEN   /* verdict says why */
+	P2P_STREAM_BLOCK,      /* the block is complete in the buffer it was sent to (or was let pass) */
+	P2P_STREAM_SKIPPED,    /* an unwanted message has passed: type */
+	P2P_STREAM_BROKEN      /* verdict says why */
 };
 
 struct p2p_stream {
@@ -32,14 +32,7 @@ struct p2p_stream {
 	enum p2p_verdict verdict;
 
 	/* The stream's own. */
-	enum {
-		P2P_AT_HEAD,
-		P2P_AT_PAYLOAD,
-		P2P_AT_PASSING,
-		P2P_AT_BLOCK_HEAD,
-		P2P_AT_BLOCK,
-		P2P_AT_END
-	} at;
+	enum { P2P_AT_HEAD, P2P_AT_PAYLOAD, P2P_AT_PASSING, P2P_AT_BLOCK_HEAD, P2P_AT_BLOCK, P2P_AT_END } at;
 	uint32_t wanted; /* bit t: gather messages of type t */
 	uint32_t got;    /* bytes of the current head or payload */
 	uint8_t magic[4], checksum[4];
@@ -56,8 +49,7 @@ void p2p_stream_init(struct p2p_stream *s, const uint8_t magic[4], uint32_t want
 void p2p_stream_free(struct p2p_stream *s);
 
 /* Takes bytes up to the next event; *used says how many.  Call again with the rest until P2P_STREAM_MORE. */
-enum p2p_stream_event p2p_stream_feed(struct p2p_stream *s, const uint8_t *p, size_t sz,
-				      size_t *used);
+enum p2p_stream_event p2p_stream_feed(struct p2p_stream *s, const uint8_t *p, size_t sz, size_t *used);
 
 /* Answers P2P_STREAM_BLOCK_HEAD, before the next feed: dst has room for payload_sz bytes and stays the
    caller's; the header is copied to its start at once.  NULL lets the block pass unstored. */

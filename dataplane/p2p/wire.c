@@ -71,8 +71,7 @@ static enum p2p_type command_type(const uint8_t c[12])
 	return P2P_OTHER;
 }
 
-enum p2p_verdict p2p_head_decode(struct p2p_head *h, const uint8_t p[P2P_HEAD_SZ],
-				 const uint8_t magic[4])
+enum p2p_verdict p2p_head_decode(struct p2p_head *h, const uint8_t p[P2P_HEAD_SZ], const uint8_t magic[4])
 {
 	if (memcmp(p, magic, 4) != 0)
 		return P2P_BAD_MAGIC;
@@ -181,8 +180,8 @@ bool p2p_nonce_decode(uint64_t *nonce, const uint8_t *p, size_t sz)
 	return cur_ok(&c);
 }
 
-size_t p2p_getheaders_encode(uint8_t out[P2P_GETHEADERS_SZ_MAX], const struct hash256 *locator,
-			     uint32_t cnt, const struct hash256 *stop_or_null)
+size_t p2p_getheaders_encode(uint8_t out[P2P_GETHEADERS_SZ_MAX], const struct hash256 *locator, uint32_t cnt,
+			     const struct hash256 *stop_or_null)
 {
 	static const struct hash256 no_stop;
 	struct wr w = wr_of(out, P2P_GETHEADERS_SZ_MAX);

@@ -55,14 +55,7 @@ enum p2p_type {
 const char *p2p_type_name(enum p2p_type t);
 
 /* Why a stream cannot go on.  After anything but P2P_OK the connection must be dropped. */
-enum p2p_verdict {
-	P2P_OK,
-	P2P_BAD_MAGIC,
-	P2P_BAD_COMMAND,
-	P2P_BAD_LENGTH,
-	P2P_BAD_CHECKSUM,
-	P2P_VERDICT_CNT
-};
+enum p2p_verdict { P2P_OK, P2P_BAD_MAGIC, P2P_BAD_COMMAND, P2P_BAD_LENGTH, P2P_BAD_CHECKSUM, P2P_VERDICT_CNT };
 /* A short stable name ("magic", "command", ...) for counters. */
 const char *p2p_verdict_name(enum p2p_verdict v);
 
@@ -73,8 +66,7 @@ struct p2p_head {
 };
 
 /* Checks magic, the form of the command, and the length against the bound of its type. */
-enum p2p_verdict p2p_head_decode(struct p2p_head *h, const uint8_t p[P2P_HEAD_SZ],
-				 const uint8_t magic[4]);
+enum p2p_verdict p2p_head_decode(struct p2p_head *h, const uint8_t p[P2P_HEAD_SZ], const uint8_t magic[4]);
 void p2p_checksum(uint8_t out[4], const uint8_t *payload, size_t sz);
 /* Writes the head of a message whose payload stands at msg + P2P_HEAD_SZ.  Returns the size of the whole
    message.  type is not P2P_OTHER. */
@@ -114,8 +106,8 @@ struct p2p_getheaders {
 	const uint8_t *hashes; /* cnt x 32 bytes inside the payload */
 	struct hash256 stop;
 };
-size_t p2p_getheaders_encode(uint8_t out[P2P_GETHEADERS_SZ_MAX], const struct hash256 *locator,
-			     uint32_t cnt, const struct hash256 *stop_or_null);
+size_t p2p_getheaders_encode(uint8_t out[P2P_GETHEADERS_SZ_MAX], const struct hash256 *locator, uint32_t cnt,
+			     const struct hash256 *stop_or_null);
 bool p2p_getheaders_decode(struct p2p_getheaders *g, const uint8_t *p, size_t sz);
 
 /* headers: header i stands at first + i * P2P_HEADER_STRIDE. */

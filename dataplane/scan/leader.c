@@ -57,8 +57,7 @@ static bool forward_added(struct scan *s, bool *worked)
 			/* The last slot is kept for the event in work. */
 			if (n == ADDED_PER_TURN || rte_ring_free_count(s->out) < 2)
 				return false;
-			if (rte_ring_sc_dequeue_elem(s->worker[i].added, &m.u.added,
-						     sizeof(m.u.added)) != 0)
+			if (rte_ring_sc_dequeue_elem(s->worker[i].added, &m.u.added, sizeof(m.u.added)) != 0)
 				break;
 			rte_ring_sp_enqueue_elem(s->out, &m, sizeof(m));
 			*worked = true;
@@ -150,8 +149,7 @@ static bool merkle_good(struct scan *s, struct scan_job *j, enum block_verdict *
 {
 	const uint8_t *in_header = j->event.ev.buf->data + 36; /* after version and prev */
 	bool mutated;
-	struct hash256 root = merkle_root(s->cfg.kernel, j->txid, j->view.tx_cnt, j->scratch,
-					  &mutated);
+	struct hash256 root = merkle_root(s->cfg.kernel, j->txid, j->view.tx_cnt, j->scratch, &mutated);
 
 	if (memcmp(root.b, in_header, HASH_SZ) != 0) {
 		scan_count(&s->stats.bad_merkle, 1);
@@ -211,8 +209,7 @@ bool scan_leader_poll(struct scan *s)
 	if (s->state == LEADER_IDLE) {
 		forward_added(s, &worked);
 		if (!s->have_event)
-			s->have_event = rte_ring_sc_dequeue_elem(s->submit, &s->event,
-								 sizeof(s->event)) == 0;
+			s->have_event = rte_ring_sc_dequeue_elem(s->submit, &s->event, sizeof(s->event)) == 0;
 		if (s->have_event)
 			worked |= begin(s);
 	}

@@ -4,14 +4,13 @@
 #include <stdlib.h>
 #include <rte_errno.h>
 
-static struct rte_ring *ring_new(const struct scan *s, const char *what, unsigned idx,
-				 unsigned elem_sz, unsigned cnt)
+static struct rte_ring *ring_new(const struct scan *s, const char *what, unsigned idx, unsigned elem_sz,
+				 unsigned cnt)
 {
 	char name[RTE_RING_NAMESIZE];
 
 	snprintf(name, sizeof(name), "%s_%s%u", s->cfg.name, what, idx);
-	return rte_ring_create_elem(name, elem_sz, cnt, SOCKET_ID_ANY,
-				    RING_F_SP_ENQ | RING_F_SC_DEQ);
+	return rte_ring_create_elem(name, elem_sz, cnt, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 }
 
 static bool job_init(struct scan_job *j)

@@ -41,21 +41,14 @@ void scan_free(struct scan *s);
 /* An event as it travels: what sync handed out, and for CHAIN_START the headers that go with it. */
 struct scan_event {
 	struct chain_event ev;
-	uint8_t *
-		headers; /* malloc'd, freed by whoever takes it out last; NULL for all other kinds */
+	uint8_t *headers; /* malloc'd, freed by whoever takes it out last; NULL for all other kinds */
 	uint32_t header_cnt;
 };
 
 /* False: no room now. */
 bool scan_submit(struct scan *s, const struct scan_event *e);
 
-enum scan_edit_kind {
-	SCAN_ADD,
-	SCAN_LOAD /* an add without an answer */,
-	SCAN_DEL,
-	SCAN_EVICT,
-	SCAN_CLEAR
-};
+enum scan_edit_kind { SCAN_ADD, SCAN_LOAD /* an add without an answer */, SCAN_DEL, SCAN_EVICT, SCAN_CLEAR };
 struct scan_edit {
 	enum scan_edit_kind kind;
 	uint32_t height; /* EVICT: forget recent blocks at or below; goes to every worker */

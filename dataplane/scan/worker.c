@@ -31,8 +31,7 @@ static void add_and_answer(struct scan_worker *w, const struct scan_edit *e)
 	a.error = index_add(w->shard, &e->locator);
 	scan_count(a.error == 0 ? &w->stats.adds : &w->stats.add_failures, 1);
 	if (a.error == 0) {
-		a.recent_cnt = index_recent_find(w->shard, &e->locator, a.recent,
-						 SCAN_RECENT_HITS_MAX);
+		a.recent_cnt = index_recent_find(w->shard, &e->locator, a.recent, SCAN_RECENT_HITS_MAX);
 		scan_count(&w->stats.recent_hits, a.recent_cnt);
 	}
 	answer(w, &a);
@@ -118,8 +117,7 @@ static void lookup_part(const struct scan *s, struct scan_job *j, unsigned idx)
 
 	for (uint32_t i = 0; i < j->view.tx_cnt; i++) {
 		for (unsigned scheme = 0; scheme < 2; scheme++) {
-			struct locator l = locator_of_txid(&j->txid[i],
-							   (enum locator_scheme)scheme);
+			struct locator l = locator_of_txid(&j->txid[i], (enum locator_scheme)scheme);
 
 			if (index_shard_of(&l, s->cfg.seed, s->cfg.worker_cnt) != idx)
 				continue;

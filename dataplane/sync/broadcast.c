@@ -108,8 +108,7 @@ static void report(struct sync *s, struct bcast *b)
 
 static void report_if_done(struct sync *s, struct bcast *b)
 {
-	if (!b->reported &&
-	    (b->waiting == 0 || (b->pushed != 0 && s->now_ns - b->first_ns >= BCAST_REPORT_NS)))
+	if (!b->reported && (b->waiting == 0 || (b->pushed != 0 && s->now_ns - b->first_ns >= BCAST_REPORT_NS)))
 		report(s, b);
 }
 
@@ -164,8 +163,8 @@ static void refuse(struct sync *s, uint64_t cookie, const struct hash256 *txid)
 	s->ops.broadcast_result(s->arg, cookie, txid, LINK_BCAST_NO_PEER, 0, s->now_ns);
 }
 
-void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw,
-		    size_t sz, uint64_t now_ns)
+void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw, size_t sz,
+		    uint64_t now_ns)
 {
 	uint64_t target = 0, by_blocks = 0;
 	struct bcast *b;
@@ -180,8 +179,8 @@ void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid,
 		target |= (uint64_t)(p != NULL) << i;
 		by_blocks |= (uint64_t)(p != NULL && p->role == SYNC_BLOCKS) << i;
 	}
-	if (target == 0 || sz == 0 || sz > P2P_PAYLOAD_SZ_MAX || !make_room(s, P2P_HEAD_SZ + sz) ||
-	    !grow(s) || (msg = malloc(P2P_HEAD_SZ + sz)) == NULL) {
+	if (target == 0 || sz == 0 || sz > P2P_PAYLOAD_SZ_MAX || !make_room(s, P2P_HEAD_SZ + sz) || !grow(s) ||
+	    (msg = malloc(P2P_HEAD_SZ + sz)) == NULL) {
 		refuse(s, cookie, txid);
 		return;
 	}
@@ -206,8 +205,7 @@ void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid,
 /* The entry is still to be written to this peer, and by this connection. */
 static bool waits_for(const struct bcast *b, const struct peer *p)
 {
-	return (b->waiting >> p->id & 1) != 0 &&
-	       (b->by_blocks >> p->id & 1) == (p->role == SYNC_BLOCKS);
+	return (b->waiting >> p->id & 1) != 0 && (b->by_blocks >> p->id & 1) == (p->role == SYNC_BLOCKS);
 }
 
 static void move(struct sync *s, uint64_t seq, struct peer *to)
@@ -318,8 +316,7 @@ void broadcast_announced(struct sync *s, struct peer *p, const struct hash256 *t
 		return;
 	s->bcast[i].announced = true;
 	count(s, CNT_tx_announced);
-	s->ops.broadcast_result(s->arg, s->bcast[i].cookie, txid, LINK_BCAST_ANNOUNCED, 1,
-				s->now_ns);
+	s->ops.broadcast_result(s->arg, s->bcast[i].cookie, txid, LINK_BCAST_ANNOUNCED, 1, s->now_ns);
 }
 
 void broadcast_tick(struct sync *s)

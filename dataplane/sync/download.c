@@ -51,8 +51,7 @@ static bool can_serve(const struct peer *p, uint32_t height)
 }
 
 /* Whether p sent a bad copy of the block, and somebody else can be waited for instead. */
-static bool is_distrusted(const struct sync *s, uint32_t id, uint32_t height,
-			  const struct hash256 *hash)
+static bool is_distrusted(const struct sync *s, uint32_t id, uint32_t height, const struct hash256 *hash)
 {
 	if (!s->bad_known || s->bad_peer != id || !hash256_eq(&s->bad_hash, hash))
 		return false;
@@ -74,8 +73,7 @@ static struct peer *pick(struct sync *s, uint32_t height, const struct hash256 *
 		bool owes = owed_find(p, hash) < p->owed_cnt;
 		uint32_t cost = owes ? 0 : 1 + p->owed_cnt;
 
-		if (i == not || !can_serve(p, height) ||
-		    (!owes && p->owed_cnt == s->cfg.inflight_per_peer))
+		if (i == not || !can_serve(p, height) || (!owes && p->owed_cnt == s->cfg.inflight_per_peer))
 			continue;
 		if (cost < best_cost && !is_distrusted(s, i, height, hash)) {
 			best = p;
@@ -94,8 +92,7 @@ static void ask(struct sync *s, struct slot *slot, struct peer *p)
 	slot->asked_ns = s->now_ns;
 	if (owed_find(p, hash) < p->owed_cnt)
 		return;
-	p->owed[p->owed_cnt++] =
-		(struct owed){.hash = *hash, .asked_ns = s->now_ns, .ping_no = p->ping_no};
+	p->owed[p->owed_cnt++] = (struct owed){.hash = *hash, .asked_ns = s->now_ns, .ping_no = p->ping_no};
 	p->ask[p->ask_cnt++] = (struct p2p_inv_item){
 		.type = s->cfg.stripped ? P2P_INV_BLOCK : P2P_INV_WITNESS_BLOCK, .hash = *hash};
 	count(s, CNT_blocks_requested);
@@ -214,8 +211,7 @@ void download_peer_lost(struct sync *s, struct peer *p)
 	for (uint32_t i = 0; i < s->win_cnt; i++) {
 		struct slot *slot = slot_at(s, i);
 
-		if (slot->peer_id == p->id &&
-		    (slot->state == SLOT_ASKED || slot->state == SLOT_ARRIVING)) {
+		if (slot->peer_id == p->id && (slot->state == SLOT_ASKED || slot->state == SLOT_ARRIVING)) {
 			slot->state = SLOT_WANTED;
 			count(s, CNT_blocks_moved);
 		}

@@ -11,8 +11,7 @@ uint32_t events_next_height(const struct sync *s)
 	return s->filling && s->fill_next < above ? s->fill_next : above;
 }
 
-static void event_fill(const struct sync *s, struct chain_event *ev, enum chain_event_kind kind,
-		       uint32_t idx)
+static void event_fill(const struct sync *s, struct chain_event *ev, enum chain_event_kind kind, uint32_t idx)
 {
 	memset(ev, 0, sizeof(*ev));
 	ev->kind = kind;
@@ -178,8 +177,7 @@ static void on_verdict(struct sync *s, const struct handed *h, enum block_verdic
 	}
 }
 
-void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v,
-		     uint64_t now_ns)
+void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v, uint64_t now_ns)
 {
 	struct handed h;
 
@@ -188,8 +186,7 @@ void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_ve
 	h = handed_take(s, ev->buf);
 	s->ops.buf_put(s->arg, h.buf);
 	if (h.session != s->session) {
-		count(s,
-		      CNT_blocks_cancelled); /* of a session that is over, and so is its header tree */
+		count(s, CNT_blocks_cancelled); /* of a session that is over, and so is its header tree */
 		return;
 	}
 	if (h.epoch == s->epoch)

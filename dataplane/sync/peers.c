@@ -4,9 +4,9 @@
 
 #include "sync/sync_priv.h"
 
-#define WANTED_PUSH                                                               \
-	(1u << P2P_VERSION | 1u << P2P_VERACK | 1u << P2P_PING | 1u << P2P_PONG | \
-	 1u << P2P_GETHEADERS | 1u << P2P_INV | 1u << P2P_GETDATA)
+#define WANTED_PUSH                                                                                      \
+	(1u << P2P_VERSION | 1u << P2P_VERACK | 1u << P2P_PING | 1u << P2P_PONG | 1u << P2P_GETHEADERS | \
+	 1u << P2P_INV | 1u << P2P_GETDATA)
 #define WANTED_BLOCKS (WANTED_PUSH | 1u << P2P_HEADERS | 1u << P2P_NOTFOUND)
 
 struct peer *peer_new(struct sync *s, uint32_t id, enum sync_role role, const struct net_addr *a)
@@ -229,8 +229,7 @@ void sync_closed(struct sync *s, uint32_t conn_id, enum net_close_reason why, ui
 	back_off(s, p);
 	peer_set_state(s, p, PEER_WAITING);
 	if (s->on && p->role == SYNC_BLOCKS)
-		push_blocks_ended(s, p, why == NET_CLOSED_REMOTE || why == NET_CLOSED_RESET,
-				  fallback_ns);
+		push_blocks_ended(s, p, why == NET_CLOSED_REMOTE || why == NET_CLOSED_RESET, fallback_ns);
 	go_on_without(s, p);
 }
 
@@ -239,10 +238,8 @@ void sync_closed(struct sync *s, uint32_t conn_id, enum net_close_reason why, ui
 void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *data, size_t sz, uint64_t rx_ns)
 {
 	static const enum sync_counter broken[P2P_VERDICT_CNT] = {
-		[P2P_OK] = CNT_peer_drop_malformed,
-		[P2P_BAD_MAGIC] = CNT_peer_drop_magic,
-		[P2P_BAD_COMMAND] = CNT_peer_drop_command,
-		[P2P_BAD_LENGTH] = CNT_peer_drop_length,
+		[P2P_OK] = CNT_peer_drop_malformed,          [P2P_BAD_MAGIC] = CNT_peer_drop_magic,
+		[P2P_BAD_COMMAND] = CNT_peer_drop_command,   [P2P_BAD_LENGTH] = CNT_peer_drop_length,
 		[P2P_BAD_CHECKSUM] = CNT_peer_drop_checksum,
 	};
 	struct peer *p = peer_of_conn(s, conn_id);
@@ -321,8 +318,7 @@ void peer_send(struct sync *s, struct peer *p, enum p2p_type type, size_t payloa
 {
 	if (p->out_off == p->out_sz && !p->pushing)
 		p->out_since_ns = s->now_ns;
-	p->out_sz += (uint32_t)p2p_seal(p->out + p->out_sz, s->cfg.network->magic, type,
-					payload_sz);
+	p->out_sz += (uint32_t)p2p_seal(p->out + p->out_sz, s->cfg.network->magic, type, payload_sz);
 	peer_flush(s, p);
 }
 
@@ -349,8 +345,7 @@ void peer_flush(struct sync *s, struct peer *p)
 
 		if (p->pushing && (p->push_off > 0 || p->out_off == p->out_sz)) {
 			const struct bcast *b = broadcast_at(s, p->push_cur);
-			bool all = write_some(s, p, b->msg + p->push_off, b->msg_sz - p->push_off,
-					      &n);
+			bool all = write_some(s, p, b->msg + p->push_off, b->msg_sz - p->push_off, &n);
 
 			if (p->generation != generation)
 				return;
@@ -361,8 +356,7 @@ void peer_flush(struct sync *s, struct peer *p)
 			p->push_off = 0;
 			broadcast_written(s, p);
 		} else if (p->out_off < p->out_sz) {
-			bool all = write_some(s, p, p->out + p->out_off, p->out_sz - p->out_off,
-					      &n);
+			bool all = write_some(s, p, p->out + p->out_off, p->out_sz - p->out_off, &n);
 
 			if (p->generation != generation)
 				return;
@@ -418,12 +412,10 @@ static enum sync_counter overdue_ready(const struct sync *s, const struct peer *
 			return CNT_peer_drop_block_deadline;
 	} else {
 		/* A node answers nothing else while it still has blocks to send. */
-		if (p->ping_out &&
-		    sync_since(s, later(p->ping_sent_ns, p->last_block_ns)) > DEADLINE_PONG_NS)
+		if (p->ping_out && sync_since(s, later(p->ping_sent_ns, p->last_block_ns)) > DEADLINE_PONG_NS)
 			return CNT_peer_drop_ping_timeout;
 		if (p->headers_asked &&
-		    sync_since(s, later(p->headers_asked_ns, p->last_block_ns)) >
-			    DEADLINE_HEADERS_NS)
+		    sync_since(s, later(p->headers_asked_ns, p->last_block_ns)) > DEADLINE_HEADERS_NS)
 			return CNT_peer_drop_headers_timeout;
 	}
 	return CNT_CNT;
@@ -433,19 +425,16 @@ static enum sync_counter overdue(const struct sync *s, const struct peer *p)
 {
 	uint64_t send_ns = p->role == SYNC_PUSH ? DEADLINE_PUSH_SEND_NS : DEADLINE_SEND_NS;
 
-	if (peer_is_up(p) && (p->out_off < p->out_sz || p->pushing) &&
-	    sync_since(s, p->out_since_ns) > send_ns)
+	if (peer_is_up(p) && (p->out_off < p->out_sz || p->pushing) && sync_since(s, p->out_since_ns) > send_ns)
 		return CNT_peer_drop_send_stall;
 	switch (p->state) {
 	case PEER_CONNECTING:
-		return sync_since(s, p->state_since_ns) > DEADLINE_CONNECT_NS
-			       ? CNT_peer_drop_connect_timeout
-			       : CNT_CNT;
+		return sync_since(s, p->state_since_ns) > DEADLINE_CONNECT_NS ? CNT_peer_drop_connect_timeout
+									      : CNT_CNT;
 	case PEER_VERSION_WAIT:
 	case PEER_VERACK_WAIT:
-		return sync_since(s, p->connected_ns) > DEADLINE_HANDSHAKE_NS
-			       ? CNT_peer_drop_handshake_timeout
-			       : CNT_CNT;
+		return sync_since(s, p->connected_ns) > DEADLINE_HANDSHAKE_NS ? CNT_peer_drop_handshake_timeout
+									      : CNT_CNT;
 	case PEER_READY:
 		return overdue_ready(s, p);
 	case PEER_WAITING:
@@ -471,8 +460,7 @@ void peer_timers(struct sync *s, struct peer *p)
 	}
 	if (p->state == PEER_READY && !p->ping_out &&
 	    (s->now_ns >= p->ping_next_ns ||
-	     (p->owed_cnt > 0 &&
-	      sync_since(s, later(p->last_rx_ns, p->owed[0].asked_ns)) > PROBE_NS)))
+	     (p->owed_cnt > 0 && sync_since(s, later(p->last_rx_ns, p->owed[0].asked_ns)) > PROBE_NS)))
 		peer_ping(s, p);
 	if (p->role == SYNC_BLOCKS && p->state == PEER_READY && s->now_ns >= p->headers_next_ns)
 		protocol_ask_headers(s, p);

@@ -134,8 +134,7 @@ void protocol_reach(struct sync *s, struct peer *p)
 {
 	uint32_t idx = p->best_known ? headers_find(s->chain, &p->best) : HEADERS_NONE;
 
-	p->reach = idx == HEADERS_NONE ? HEADERS_NONE
-				       : headers_height(s->chain, headers_fork(s->chain, idx));
+	p->reach = idx == HEADERS_NONE ? HEADERS_NONE : headers_height(s->chain, headers_fork(s->chain, idx));
 }
 
 static void on_unlinked(struct sync *s, struct peer *p, uint32_t cnt, bool was_asked)
@@ -232,8 +231,7 @@ static void on_headers(struct sync *s, struct peer *p)
 		sync_base_try(s);
 		return;
 	}
-	v = headers_add(s->chain, h.first, P2P_HEADER_STRIDE, h.cnt, s->cfg.wall_time(s->arg),
-			&last, &new_cnt);
+	v = headers_add(s->chain, h.first, P2P_HEADER_STRIDE, h.cnt, s->cfg.wall_time(s->arg), &last, &new_cnt);
 	s->counter[CNT_headers_added] += new_cnt;
 	sync_chain_changed(s);
 	if (last != HEADERS_NONE) {
@@ -331,8 +329,7 @@ static void on_getdata(struct sync *s, struct peer *p)
 	for (uint32_t i = 0; i < inv.cnt; i++) {
 		struct p2p_inv_item item = p2p_inv_at(&inv, i);
 
-		if (item.type != P2P_INV_TX && item.type != P2P_INV_WITNESS_TX &&
-		    item.type != P2P_INV_WTX)
+		if (item.type != P2P_INV_TX && item.type != P2P_INV_WITNESS_TX && item.type != P2P_INV_WTX)
 			continue;
 		if (item.type != P2P_INV_WTX && broadcast_serve(s, p, &item.hash))
 			continue;
@@ -340,8 +337,7 @@ static void on_getdata(struct sync *s, struct peer *p)
 			missing[missing_cnt++] = item;
 	}
 	s->counter[CNT_tx_not_found] += missing_cnt;
-	if (missing_cnt > 0 &&
-	    (out = peer_out(s, p, 3 + (size_t)missing_cnt * P2P_INV_STRIDE)) != NULL)
+	if (missing_cnt > 0 && (out = peer_out(s, p, 3 + (size_t)missing_cnt * P2P_INV_STRIDE)) != NULL)
 		peer_send(s, p, P2P_NOTFOUND, p2p_inv_encode(out, missing, missing_cnt));
 	else
 		peer_flush(s, p);

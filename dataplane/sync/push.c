@@ -11,8 +11,7 @@ bool push_may_dial(const struct sync *s, const struct peer *p)
 /* Took nothing for a while of what it was given. */
 static bool is_stalled(const struct sync *s, const struct peer *p)
 {
-	return (p->out_off < p->out_sz || p->pushing) &&
-	       sync_since(s, p->out_since_ns) > PUSH_STALL_NS;
+	return (p->out_off < p->out_sz || p->pushing) && sync_since(s, p->out_since_ns) > PUSH_STALL_NS;
 }
 
 bool push_may_take(const struct sync *s, const struct peer *p)

@@ -94,8 +94,8 @@ static int load_headers(struct sync *s, const struct sync_start *st)
 		if (cnt > HEADERS_BATCH_MAX)
 			cnt = HEADERS_BATCH_MAX;
 		/* They were checked against the clock when they came; ours may be wrong by now. */
-		if (headers_add(s->chain, st->headers + (size_t)done * HEADER_SZ, HEADER_SZ, cnt,
-				INT64_MAX, &last, &new_cnt) != HEADERS_OK ||
+		if (headers_add(s->chain, st->headers + (size_t)done * HEADER_SZ, HEADER_SZ, cnt, INT64_MAX,
+				&last, &new_cnt) != HEADERS_OK ||
 		    new_cnt != cnt)
 			return -EINVAL;
 		done += cnt;
@@ -105,8 +105,7 @@ static int load_headers(struct sync *s, const struct sync_start *st)
 
 int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now_ns)
 {
-	struct headers_root root = {
-		.hash = st->root_hash, .height = st->root_height, .work = st->root_work};
+	struct headers_root root = {.hash = st->root_hash, .height = st->root_height, .work = st->root_work};
 	bool genesis = hash256_is_zero(&st->root_hash) ||
 		       hash256_eq(&st->root_hash, &s->cfg.network->genesis_hash);
 	int rc;
@@ -199,8 +198,7 @@ void sync_base_try(struct sync *s)
 	sync_set_applied(s, s->base);
 	top = headers_height(s->chain, s->fork);
 	/* The root's own block is never asked for: of a trusted root the peers may lack it, of genesis they do. */
-	s->fill_next = top - root > s->cfg.recent_blocks ? top - s->cfg.recent_blocks + 1
-							 : root + 1;
+	s->fill_next = top - root > s->cfg.recent_blocks ? top - s->cfg.recent_blocks + 1 : root + 1;
 	s->filling = true;
 	s->base_state = BASE_FOUND;
 	download_follow(s);
@@ -263,8 +261,7 @@ void sync_chain_view(const struct sync *s, struct sync_chain_view *v)
 	if (s->base_state != BASE_SENT)
 		return;
 	v->handed_out_height = headers_height(s->chain, s->applied);
-	v->synced = exhausted && s->applied == headers_best(s->chain) &&
-		    events_next_height(s) > v->best_height;
+	v->synced = exhausted && s->applied == headers_best(s->chain) && events_next_height(s) > v->best_height;
 }
 
 uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max)
@@ -274,8 +271,7 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max)
 
 	if (!s->on || s->base_state == BASE_SEEK)
 		return 0;
-	for (idx = s->base; cnt < max && idx != HEADERS_NONE && headers_raw(s->chain, idx, raw);
-	     cnt++)
+	for (idx = s->base; cnt < max && idx != HEADERS_NONE && headers_raw(s->chain, idx, raw); cnt++)
 		idx = headers_parent(s->chain, idx);
 	idx = s->base;
 	for (uint32_t i = cnt; i-- > 0; idx = headers_parent(s->chain, idx))
@@ -283,8 +279,7 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max)
 	return cnt;
 }
 
-void sync_each_counter(const struct sync *s,
-		       void (*cb)(void *arg, const char *name, uint64_t value), void *arg)
+void sync_each_counter(const struct sync *s, void (*cb)(void *arg, const char *name, uint64_t value), void *arg)
 {
 	uint32_t push_ready = 0;
 

@@ -55,7 +55,7 @@ struct block_pool; /* single-threaded get, any-thread put is the pool's business
 
 enum chain_event_kind {
 	CHAIN_START, /* where reporting begins: height, hash, work; no buffer.  Once per session, first. */
-	CHAIN_FILL, /* a block at or below the base: feeds the recent blocks, reports hits as recent */
+	CHAIN_FILL,  /* a block at or below the base: feeds the recent blocks, reports hits as recent */
 	CHAIN_CONNECT,
 	CHAIN_DISCONNECT /* no buffer */
 };
@@ -72,13 +72,7 @@ struct chain_event {
 	uint32_t peer_id;
 };
 
-enum block_verdict {
-	BLOCK_GOOD,
-	BLOCK_BAD_PARSE,
-	BLOCK_BAD_MERKLE,
-	BLOCK_MUTATED,
-	BLOCK_CANCELLED
-};
+enum block_verdict { BLOCK_GOOD, BLOCK_BAD_PARSE, BLOCK_BAD_MERKLE, BLOCK_MUTATED, BLOCK_CANCELLED };
 
 struct sync_config {
 	const struct network *network;
@@ -121,8 +115,8 @@ struct sync_ops {
 	void (*buf_put)(void *arg, struct block_buf *b);
 	/* Peer or broadcast news for the link. */
 	void (*peer_changed)(void *arg, uint32_t peer_id);
-	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid,
-				 uint32_t status, uint32_t peer_cnt, uint64_t at_ns);
+	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
+				 uint32_t peer_cnt, uint64_t at_ns);
 };
 
 struct sync;
@@ -162,13 +156,12 @@ bool sync_tick(struct sync *s, uint64_t now_ns);
 
 /* The next event to apply, or false.  Do not call while the scan has no room. */
 bool sync_next(struct sync *s, struct chain_event *ev);
-void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v,
-		     uint64_t now_ns);
+void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v, uint64_t now_ns);
 
 /* Pushes a transaction to every peer with a ready connection, once to each, as an unsolicited tx message, and keeps
    it servable for getdata on either connection.  Result by ops.broadcast_result: SENT counts peers. */
-void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw,
-		    size_t sz, uint64_t now_ns);
+void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw, size_t sz,
+		    uint64_t now_ns);
 
 /* Views for the link and for counters. */
 struct sync_chain_view {
@@ -209,7 +202,7 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
      push_bars_total       the block connection was lost to a transaction pushed on it
      tx_fallbacks_total    of tx_pushed_total, by the block connection
      tx_moved_total        waited for a connection that was lost, and went by the peer's other one */
-void sync_each_counter(const struct sync *s,
-		       void (*cb)(void *arg, const char *name, uint64_t value), void *arg);
+void sync_each_counter(const struct sync *s, void (*cb)(void *arg, const char *name, uint64_t value),
+		       void *arg);
 
 #endif

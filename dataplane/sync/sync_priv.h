@@ -30,32 +30,27 @@
 #define DEADLINE_BYTE_NS      (30 * NS_PER_S)  /* any byte, while blocks are owed */
 #define DEADLINE_BLOCK_NS     (120 * NS_PER_S) /* the next owed block */
 #define DEADLINE_SEND_NS      (60 * NS_PER_S)  /* the transport takes a byte of ours */
-#define DEADLINE_PUSH_SEND_NS \
-	(5 * NS_PER_S) /* the same on a push connection: penalties wait there */
+#define DEADLINE_PUSH_SEND_NS (5 * NS_PER_S)   /* the same on a push connection: penalties wait there */
 
 /* Not deadlines but rhythms. */
-#define PERIOD_PING_NS    (30 * NS_PER_S) /* up to twice that, at random */
-#define PERIOD_HEADERS_NS (30 * NS_PER_S) /* the same */
-#define PROBE_NS \
-	(5 * NS_PER_S) /* silence after which a ping asks whether a block was passed over */
-#define HEDGE_NS (10 * NS_PER_S) /* the next block to hand out is also asked of another peer */
-#define BASE_GRACE_NS \
-	(3 * NS_PER_S) /* for other connected peers' headers, before the base is fixed */
-#define BACKOFF_MIN_NS (100 * NS_PER_MS)
-#define BACKOFF_MAX_NS (30 * NS_PER_S)
-#define BACKOFF_FORGIVE_NS \
-	(30 * NS_PER_S) /* a connection that was ready for this long resets the back-off */
+#define PERIOD_PING_NS       (30 * NS_PER_S) /* up to twice that, at random */
+#define PERIOD_HEADERS_NS    (30 * NS_PER_S) /* the same */
+#define PROBE_NS             (5 * NS_PER_S) /* silence after which a ping asks whether a block was passed over */
+#define HEDGE_NS             (10 * NS_PER_S) /* the next block to hand out is also asked of another peer */
+#define BASE_GRACE_NS        (3 * NS_PER_S)  /* for other connected peers' headers, before the base is fixed */
+#define BACKOFF_MIN_NS       (100 * NS_PER_MS)
+#define BACKOFF_MAX_NS       (30 * NS_PER_S)
+#define BACKOFF_FORGIVE_NS   (30 * NS_PER_S) /* a connection that was ready for this long resets the back-off */
 #define YIELD_BACKOFF_MIN_NS (30 * NS_PER_S) /* of a push connection that gave way */
 #define YIELD_BACKOFF_MAX_NS (600 * NS_PER_S)
-#define YIELD_AFTER_NS \
-	NS_PER_S /* of back-off of the block connection, that is after some five attempts */
-#define YIELD_BLAME_NS  (2 * NS_PER_S) /* from the push connection's dial to the other's end */
-#define PUSH_STALL_NS   NS_PER_S       /* without a byte taken: new transactions go the other way */
-#define BAR_BLAME_NS    NS_PER_S       /* from a push on the block connection to its end */
-#define BAR_NS          (60 * NS_PER_S)
-#define TICK_NS         (5 * NS_PER_MS)
-#define BCAST_KEEP_NS   (1200 * NS_PER_S) /* a node may ask for a parent for 20 minutes */
-#define BCAST_REPORT_NS NS_PER_S /* after the first peer has it, do not wait longer for the rest */
+#define YIELD_AFTER_NS       NS_PER_S /* of back-off of the block connection, that is after some five attempts */
+#define YIELD_BLAME_NS       (2 * NS_PER_S) /* from the push connection's dial to the other's end */
+#define PUSH_STALL_NS        NS_PER_S       /* without a byte taken: new transactions go the other way */
+#define BAR_BLAME_NS         NS_PER_S       /* from a push on the block connection to its end */
+#define BAR_NS               (60 * NS_PER_S)
+#define TICK_NS              (5 * NS_PER_MS)
+#define BCAST_KEEP_NS        (1200 * NS_PER_S) /* a node may ask for a parent for 20 minutes */
+#define BCAST_REPORT_NS      NS_PER_S /* after the first peer has it, do not wait longer for the rest */
 
 /* What can happen to a connection of either kind; in one order for both, see peer_count. */
 #define SYNC_CONN_COUNTERS(C, who)      \
@@ -150,8 +145,7 @@ enum peer_state {
 struct owed {
 	struct hash256 hash;
 	uint64_t asked_ns;
-	uint32_t
-		ping_no; /* pings sent before; the answer to a later one proves the block was passed over */
+	uint32_t ping_no; /* pings sent before; the answer to a later one proves the block was passed over */
 };
 
 /* One of a peer's two connections, and the dialling of it. */
@@ -179,8 +173,7 @@ struct peer {
 	uint64_t headers_asked_ns, headers_next_ns;
 	struct hash256 best;     /* last header it sent, its best chain's as far as we know */
 	struct hash256 asked_at; /* our best when getheaders went out */
-	uint32_t
-		reach; /* height up to which our best chain is known to be its too, or HEADERS_NONE */
+	uint32_t reach;          /* height up to which our best chain is known to be its too, or HEADERS_NONE */
 	uint32_t unlinked_cnt, stuck_cnt;
 
 	struct owed *owed; /* in the order asked */
@@ -201,8 +194,7 @@ struct peer {
 	uint64_t serve[SYNC_SERVE_MAX];
 	uint32_t serve_cnt;
 
-	uint64_t
-		fallback_ns; /* block connection: when a transaction was last pushed on it; 0: never */
+	uint64_t fallback_ns; /* block connection: when a transaction was last pushed on it; 0: never */
 	uint64_t bar_until_ns;
 
 	uint64_t backoff_ns, dial_at_ns;
@@ -326,8 +318,7 @@ void peer_free(struct peer *p);
 void peer_set_state(struct sync *s, struct peer *p, enum peer_state next);
 static inline bool peer_is_up(const struct peer *p)
 {
-	return p->state == PEER_VERSION_WAIT || p->state == PEER_VERACK_WAIT ||
-	       p->state == PEER_READY;
+	return p->state == PEER_VERSION_WAIT || p->state == PEER_VERACK_WAIT || p->state == PEER_READY;
 }
 /* Nanoseconds from then to now, or 0. */
 uint64_t sync_since(const struct sync *s, uint64_t then_ns);

@@ -167,8 +167,7 @@ bool link_in_poll(struct link_role *r, bool *worked)
 			int got = link_reader_next(&r->in, LINK_FROM_CONTROL, &r->pending);
 
 			if (got < 0) {
-				link_log("error", "link_malformed",
-					 "control sent a malformed record");
+				link_log("error", "link_malformed", "control sent a malformed record");
 				return false;
 			}
 			if (got == 0) {
@@ -185,8 +184,8 @@ bool link_in_poll(struct link_role *r, bool *worked)
 		case ROOM:
 			return true;
 		case BAD:
-			link_log("error", "link_protocol",
-				 "control sent record type %u out of order", r->pending->type);
+			link_log("error", "link_protocol", "control sent record type %u out of order",
+				 r->pending->type);
 			return false;
 		}
 	}

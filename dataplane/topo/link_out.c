@@ -124,8 +124,7 @@ static bool put_block(struct link_role *r, const struct scan_output *o)
 static bool put_start(struct link_role *r, const struct scan_output *o)
 {
 	const struct chain_event *ev = &o->event.ev;
-	struct link_chain_start s = {
-		.height = ev->height, .header_cnt = o->event.header_cnt, .hash = ev->hash};
+	struct link_chain_start s = {.height = ev->height, .header_cnt = o->event.header_cnt, .hash = ev->hash};
 
 	u256_to_le(s.work, &ev->work);
 	return link_writer_put(&r->out, LINK_CHAIN_START, &s, sizeof(s), o->event.headers,
@@ -293,13 +292,12 @@ static bool notes(struct link_role *r)
 		switch (n.kind) {
 		case NET_NOTE_PEER:
 			if (run)
-				link_writer_put(&r->out, LINK_PEER_STATE, &n.u.peer,
-						sizeof(n.u.peer), NULL, 0);
+				link_writer_put(&r->out, LINK_PEER_STATE, &n.u.peer, sizeof(n.u.peer), NULL, 0);
 			break;
 		case NET_NOTE_CHAIN:
 			if (run)
-				link_writer_put(&r->out, LINK_CHAIN_STATE, &n.u.chain,
-						sizeof(n.u.chain), NULL, 0);
+				link_writer_put(&r->out, LINK_CHAIN_STATE, &n.u.chain, sizeof(n.u.chain), NULL,
+						0);
 			break;
 		case NET_NOTE_BROADCAST:
 			if (run)

@@ -48,8 +48,7 @@ struct link_role {
 	unsigned cleared_cnt;
 };
 
-void link_log(const char *level, const char *event, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+void link_log(const char *level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* link_in.c: carries out the records that have arrived.  False when the session must end. */
 bool link_in_poll(struct link_role *r, bool *worked);

@@ -29,8 +29,8 @@ void link_log(const char *level, const char *event, const char *fmt, ...)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	fprintf(stderr, "%s.%03ldZ level=%s event=%s msg=\"%s\"\n", when, ts.tv_nsec / 1000000,
-		level, event, msg);
+	fprintf(stderr, "%s.%03ldZ level=%s event=%s msg=\"%s\"\n", when, ts.tv_nsec / 1000000, level, event,
+		msg);
 }
 
 /* A socket file without a listener is what a killed dataplane leaves behind; one with a listener is alive. */
@@ -97,8 +97,7 @@ struct link_role *link_role_new(const struct options *o, const char *kernel, uns
 				.listen_fd = -1,
 				.fd = -1};
 	r->unacked = calloc(o->window + 1, sizeof(*r->unacked));
-	if (r->unacked == NULL || !link_reader_init(&r->in) ||
-	    !link_writer_init(&r->out, LINK_OUT_CAP))
+	if (r->unacked == NULL || !link_reader_init(&r->in) || !link_writer_init(&r->out, LINK_OUT_CAP))
 		goto fail;
 	r->listen_fd = listen_on(o->link_path, why);
 	if (r->listen_fd < 0)

@@ -114,8 +114,7 @@ static bool assign_lcores(struct topo *t)
 {
 	choose_lcores(&t->o);
 	if (!lcore_exists(t->o.net_lcore)) {
-		fprintf(stderr,
-			"vigil-dataplane: --net-lcore %u: not among the EAL's lcores (-l)\n",
+		fprintf(stderr, "vigil-dataplane: --net-lcore %u: not among the EAL's lcores (-l)\n",
 			t->o.net_lcore);
 		return false;
 	}
@@ -179,8 +178,8 @@ static bool build(struct topo *t)
 	t->link = link_role_new(&t->o, sc.kernel->name, t->o.scan_lcore_cnt, t->scan, t->net, &why);
 	if (t->link == NULL)
 		goto fail;
-	link_log("info", "ready", "network %s, txid kernel %s, %u scan lcores, link %s",
-		 t->o.network->name, sc.kernel->name, t->o.scan_lcore_cnt, t->o.link_path);
+	link_log("info", "ready", "network %s, txid kernel %s, %u scan lcores, link %s", t->o.network->name,
+		 sc.kernel->name, t->o.scan_lcore_cnt, t->o.link_path);
 	return true;
 fail:
 	fprintf(stderr, "vigil-dataplane: %s\n", why != NULL ? why : "no randomness");
@@ -251,8 +250,7 @@ int main(int argc, char **argv)
 		break;
 	}
 	if (rte_eal_init(argc, argv) < 0) {
-		fprintf(stderr, "vigil-dataplane: EAL refused to start: %s\n",
-			rte_strerror(rte_errno));
+		fprintf(stderr, "vigil-dataplane: EAL refused to start: %s\n", rte_strerror(rte_errno));
 		return EXIT_FAILURE;
 	}
 	sigaction(SIGTERM, &sa, NULL);

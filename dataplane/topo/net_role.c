@@ -141,17 +141,14 @@ static bool note(struct net_role *r, struct net_note *n, unsigned leave_free)
 	return rte_ring_sp_enqueue_elem(r->notes, n, sizeof(*n)) == 0;
 }
 
-static void op_broadcast_result(void *arg, uint64_t cookie, const struct hash256 *txid,
-				uint32_t status, uint32_t peer_cnt, uint64_t at_ns)
+static void op_broadcast_result(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
+				uint32_t peer_cnt, uint64_t at_ns)
 {
 	struct net_role *r = arg;
 	struct net_note n = {.kind = NET_NOTE_BROADCAST};
 
-	n.u.broadcast = (struct link_broadcast_result){.cookie = cookie,
-						       .txid = *txid,
-						       .status = status,
-						       .peer_cnt = peer_cnt,
-						       .at_ns = at_ns};
+	n.u.broadcast = (struct link_broadcast_result){
+		.cookie = cookie, .txid = *txid, .status = status, .peer_cnt = peer_cnt, .at_ns = at_ns};
 	/* Only news: control repeats a broadcast that it hears nothing of. */
 	if (!note(r, &n, NOTE_RESERVED))
 		r->notes_dropped++;
@@ -196,8 +193,8 @@ static void note_chain(struct net_role *r)
 
 	sync_chain_view(r->sync, &v);
 	if (r->chain_ever_sent && hash256_eq(&v.best_hash, &r->chain_sent.best_hash) &&
-	    v.handed_out_height == r->chain_sent.handed_out_height &&
-	    v.synced == r->chain_sent.synced && v.ready_peers == r->chain_sent.ready_peers)
+	    v.handed_out_height == r->chain_sent.handed_out_height && v.synced == r->chain_sent.synced &&
+	    v.ready_peers == r->chain_sent.ready_peers)
 		return;
 	n.u.chain = (struct link_chain_state){
 		.best_header = v.best_hash,
@@ -313,8 +310,7 @@ static void command(struct net_role *r, struct net_cmd *c)
 		return;
 	case NET_CMD_BROADCAST:
 		if (r->session)
-			sync_broadcast(r->sync, c->cookie, &c->txid, c->data, c->data_sz,
-				       r->now_ns);
+			sync_broadcast(r->sync, c->cookie, &c->txid, c->data, c->data_sz, r->now_ns);
 		free(c->data);
 		return;
 	case NET_CMD_STATS:
@@ -437,15 +433,13 @@ bool net_role_note(struct net_role *r, struct net_note *n)
 
 static struct rte_ring *ring(const char *name, unsigned elem_sz, unsigned cnt)
 {
-	return rte_ring_create_elem(name, elem_sz, cnt, SOCKET_ID_ANY,
-				    RING_F_SP_ENQ | RING_F_SC_DEQ);
+	return rte_ring_create_elem(name, elem_sz, cnt, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 }
 
 struct net_role *net_role_new(const struct options *o, struct scan *scan, const char **why)
 {
-	static const struct sync_ops ops = {op_dial,         op_send_room,       op_send,
-					    op_hang_up,      op_buf_get,         op_buf_put,
-					    op_peer_changed, op_broadcast_result};
+	static const struct sync_ops ops = {op_dial,    op_send_room, op_send,         op_hang_up,
+					    op_buf_get, op_buf_put,   op_peer_changed, op_broadcast_result};
 	struct net_role *r = calloc(1, sizeof(*r));
 	struct sync_config sc = {
 		.network = o->network,
@@ -456,8 +450,7 @@ struct net_role *net_role_new(const struct options *o, struct scan *scan, const 
 	};
 
 	*why = "out of memory";
-	if (r == NULL ||
-	    getrandom(&sc.nonce_seed, sizeof(sc.nonce_seed), 0) != sizeof(sc.nonce_seed))
+	if (r == NULL || getrandom(&sc.nonce_seed, sizeof(sc.nonce_seed), 0) != sizeof(sc.nonce_seed))
 		return NULL;
 	r->scan = scan;
 	r->cmds = ring("net_cmds", sizeof(struct net_cmd), CMD_CNT);
@@ -465,8 +458,7 @@ struct net_role *net_role_new(const struct options *o, struct scan *scan, const 
 	r->dones = ring("net_dones", sizeof(struct net_done), DONE_CNT);
 	r->pool = block_pool_new(o->block_bufs);
 	r->sync = sync_new(&sc, &ops, r);
-	if (r->cmds == NULL || r->notes == NULL || r->dones == NULL || r->pool == NULL ||
-	    r->sync == NULL)
+	if (r->cmds == NULL || r->notes == NULL || r->dones == NULL || r->pool == NULL || r->sync == NULL)
 		goto fail;
 	if (net_open(&r->net, &o->net, why) != 0)
 		goto fail;

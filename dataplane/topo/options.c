@@ -46,24 +46,20 @@ static const struct option_doc docs[] = {
 	{OPT_ADDRESS, "address", "IP/PREFIX", "our IPv4 address and prefix length (required)"},
 	{OPT_GATEWAY, "gateway", "IP", "router for peers outside our subnet (none)"},
 	{OPT_MTU, "mtu", "BYTES", "largest IP packet, 576 to 1500 (the device's)"},
-	{OPT_MAC, "mac", "MAC",
-	 "our Ethernet address (the port's; on net_tap another one is chosen)"},
+	{OPT_MAC, "mac", "MAC", "our Ethernet address (the port's; on net_tap another one is chosen)"},
 	{OPT_MBUFS, "mbufs", "N", "packet buffers (chosen by the driver's queues)"},
 	{OPT_PEER, "peer", "IP[:PORT]", "a trusted Bitcoin node; repeat for several (required)"},
-	{OPT_RECENT, "recent-blocks", "N",
-	 "blocks in which a late appointment finds its breach (6)"},
+	{OPT_RECENT, "recent-blocks", "N", "blocks in which a late appointment finds its breach (6)"},
 	{OPT_WINDOW, "window", "N", "blocks to run ahead of vigild's acknowledgements (32)"},
 	{OPT_BUFFERS, "block-buffers", "N", "4 MB buffers for blocks on their way (32)"},
 	{OPT_INFLIGHT, "inflight", "N", "blocks asked of one peer at a time (16)"},
 	{OPT_NET_LCORE, "net-lcore", "N", "lcore of port, TCP and P2P (chosen)"},
-	{OPT_SCAN_LCORES, "scan-lcores", "N,...",
-	 "lcores of the scan, one index shard each (chosen)"},
+	{OPT_SCAN_LCORES, "scan-lcores", "N,...", "lcores of the scan, one index shard each (chosen)"},
 	{OPT_BUSY, "busy-poll", NULL, "never sleep, however idle"},
 	{OPT_IDLE, "idle-sleep-us", "US", "longest nap of an idle lcore, microseconds (1000)"},
 	{OPT_FORM, "block-form", "FORM", "full or stripped: with or without witness (full)"},
 	{OPT_KERNEL, "txid-kernel", "NAME", "force a txid kernel (the fastest that works here)"},
-	{OPT_CPU_MASK, "cpu-mask", "HEX",
-	 "CPU features kernels may use: 1 SSE4.1, 2 SHA, 4 AVX2, 8 AVX-512"},
+	{OPT_CPU_MASK, "cpu-mask", "HEX", "CPU features kernels may use: 1 SSE4.1, 2 SHA, 4 AVX2, 8 AVX-512"},
 	{OPT_HELP, "help", NULL, "this text"},
 	{OPT_VERSION, "version", NULL, "the version"},
 };
@@ -92,8 +88,7 @@ static bool number(const char *text, uint64_t min, uint64_t max, int base, uint6
 
 	errno = 0;
 	*out = strtoull(text, &end, base);
-	return errno == 0 && end != text && *end == '\0' && text[0] != '-' && *out >= min &&
-	       *out <= max;
+	return errno == 0 && end != text && *end == '\0' && text[0] != '-' && *out >= min && *out <= max;
 }
 
 static bool u32(const char *text, uint32_t min, uint32_t max, uint32_t *out)
@@ -112,8 +107,7 @@ static bool address(const char *text, struct net_config *n)
 	const char *slash = strchr(text, '/');
 	uint32_t prefix;
 
-	if (slash == NULL || (size_t)(slash - text) >= sizeof(ip) ||
-	    !u32(slash + 1, 1, 30, &prefix))
+	if (slash == NULL || (size_t)(slash - text) >= sizeof(ip) || !u32(slash + 1, 1, 30, &prefix))
 		return false;
 	memcpy(ip, text, (size_t)(slash - text));
 	ip[slash - text] = '\0';
@@ -126,8 +120,7 @@ static bool mac(const char *text, uint8_t out[6])
 	unsigned b[6];
 	char more;
 
-	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5],
-		   &more) != 6)
+	if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%c", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &more) != 6)
 		return false;
 	for (unsigned i = 0; i < 6; i++)
 		out[i] = (uint8_t)b[i];
@@ -295,8 +288,8 @@ enum options_result options_parse(struct options *o, int argc, char **argv)
 		.cpu_mask = UINT32_MAX,
 	};
 	for (size_t i = 0; i < DOC_CNT; i++) {
-		lo[i] = (struct option){docs[i].name, docs[i].arg ? required_argument : no_argument,
-					NULL, (int)docs[i].id};
+		lo[i] = (struct option){docs[i].name, docs[i].arg ? required_argument : no_argument, NULL,
+					(int)docs[i].id};
 	}
 	r = pass(o, argc, argv, lo, true);
 	if (r == OPTIONS_RUN)

@@ -55,7 +55,7 @@ struct run {
 	const uint8_t *block;
 	const struct tx_view *tx;
 	struct hash256 *txid;
-	size_t togo; /* blocks in bodies that are not hashed yet, also of transactions to come */
+	size_t togo;       /* blocks in bodies that are not hashed yet, also of transactions to come */
 	unsigned long_cnt; /* long bodies at work */
 	struct queue queue[QUEUE_CNT];
 	struct bodies bodies;
@@ -183,8 +183,7 @@ static inline void tail_copy(uint8_t *blk, const struct shape *s, const uint8_t 
 		memset(blk + BLK_SZ, 0, BLK_SZ);
 	if (s->blk_cnt != 0) {
 		/* A whole block, much of it in front of the tail: cheaper than a copy of unknown size. */
-		memcpy(blk + s->rest_sz - BLK_SZ, s->tx + s->cut + s->strip_sz - 4 - BLK_SZ,
-		       BLK_SZ);
+		memcpy(blk + s->rest_sz - BLK_SZ, s->tx + s->cut + s->strip_sz - 4 - BLK_SZ, BLK_SZ);
 	} else {
 		memcpy(blk, s->tx, 4);
 		memcpy(blk + 4, s->tx + 4 + s->cut, s->rest_sz - 4);
@@ -206,8 +205,7 @@ static void tail_push(struct run *r, struct hash256 *st, const struct shape *s)
 }
 
 /* A preimage of few blocks. */
-static inline void whole_push(struct run *r, struct hash256 *st, const struct shape *s,
-			      const struct tx_view *t)
+static inline void whole_push(struct run *r, struct hash256 *st, const struct shape *s, const struct tx_view *t)
 {
 	unsigned which = s->blk_cnt + s->tail_cnt;
 	uint8_t *blk = queue_blk(&r->queue[which]);
@@ -352,8 +350,8 @@ static void run_init(struct run *r)
 	}
 }
 
-void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_view *tx,
-	      struct hash256 *txid, size_t cnt)
+void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
+	      size_t cnt)
 {
 	struct run r;
 
@@ -370,8 +368,7 @@ void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_vie
 			prefetch_ends(p, &tx[i + AHEAD]);
 		txid[i] = e->iv;
 		/* Beside a long body, all others are company for it. */
-		if (s.blk_cnt + s.tail_cnt <= COPY_BLK_MAX &&
-		    (r.long_cnt == 0 || body_cnt(&s) == 0))
+		if (s.blk_cnt + s.tail_cnt <= COPY_BLK_MAX && (r.long_cnt == 0 || body_cnt(&s) == 0))
 			whole_push(&r, &txid[i], &s, &tx[i]);
 		else if (tx[i].segwit)
 			head_push(&r, &txid[i], s.tx);

@@ -6,12 +6,11 @@
 #include <stdlib.h>
 
 #define STRIP_SZ_MIN 60u
-#define STRIP_SZ_MAX \
-	340u /* past five SHA-256 blocks: every way a tail can fall, with and without body */
-#define MSG_CNT    (2u * (STRIP_SZ_MAX - STRIP_SZ_MIN + 1))
-#define WIT_SZ_MAX 70u
-#define BATCH_MAX  (2u * TXID_LANE_MAX + 3) /* past two fillings of the widest kernel */
-#define ARENA_SZ   (MSG_CNT * (STRIP_SZ_MAX + WIT_SZ_MAX + 2) + 64)
+#define STRIP_SZ_MAX 340u /* past five SHA-256 blocks: every way a tail can fall, with and without body */
+#define MSG_CNT      (2u * (STRIP_SZ_MAX - STRIP_SZ_MIN + 1))
+#define WIT_SZ_MAX   70u
+#define BATCH_MAX    (2u * TXID_LANE_MAX + 3) /* past two fillings of the widest kernel */
+#define ARENA_SZ     (MSG_CNT * (STRIP_SZ_MAX + WIT_SZ_MAX + 2) + 64)
 
 struct arena {
 	uint8_t bytes[ARENA_SZ];
@@ -39,10 +38,8 @@ static bool known_digests(const struct txid_kernel *k)
 		"052a01000000434104678afdb0fe5548271967f1a67130b7105cd6a828e03909a67962e0ea1f61deb6"
 		"49"
 		"f6bc3f4cef38c4f35504e51ec112de5c384df7ba0b8d578a4c702b6bf11d5fac00000000";
-	static const char txid_hex[] =
-		"4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b";
-	static const char pair_hex[] =
-		"ba151dc751ff3f78a4447595257998287aef970a7e8a4c7bf5412a5c07c8ca3e";
+	static const char txid_hex[] = "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b";
+	static const char pair_hex[] = "ba151dc751ff3f78a4447595257998287aef970a7e8a4c7bf5412a5c07c8ca3e";
 	uint8_t raw[(sizeof(coinbase) - 1) / 2];
 	struct hash256 want, got, twice[2];
 	const struct tx_view t = {.sz = sizeof(raw), .in_cnt = 1, .out_cnt = 1};

@@ -30,8 +30,7 @@ const struct txid_kernel *const *txid_kernels(size_t *cnt);
    txid_kernels(), so that the choice is stable.  NULL with *why set when the name is unknown, the CPU lacks
    what it needs, or the self-test fails: then the process must stop, for a wrong txid is a missed breach, and
    silent. */
-const struct txid_kernel *txid_select(unsigned features, const char *name_or_null,
-				      const char **why);
+const struct txid_kernel *txid_select(unsigned features, const char *name_or_null, const char **why);
 
 /* Compares a kernel with the portable one over lengths, alignments and known digests. */
 bool txid_selftest(const struct txid_kernel *k);

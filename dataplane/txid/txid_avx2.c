@@ -15,12 +15,11 @@ typedef __m256i V;
 #define V_BSWAP(x)      _mm256_shuffle_epi8(x, swap_mask())
 #define V_XOR3(x, y, z) _mm256_xor_si256(_mm256_xor_si256(x, y), z)
 #define V_CH(x, y, z)   _mm256_xor_si256(z, _mm256_and_si256(x, _mm256_xor_si256(y, z)))
-#define V_MAJ(x, y, z) \
-	_mm256_or_si256(_mm256_and_si256(x, y), _mm256_and_si256(z, _mm256_or_si256(x, y)))
-#define V_LO32(x, y) _mm256_unpacklo_epi32(x, y)
-#define V_HI32(x, y) _mm256_unpackhi_epi32(x, y)
-#define V_LO64(x, y) _mm256_unpacklo_epi64(x, y)
-#define V_HI64(x, y) _mm256_unpackhi_epi64(x, y)
+#define V_MAJ(x, y, z)  _mm256_or_si256(_mm256_and_si256(x, y), _mm256_and_si256(z, _mm256_or_si256(x, y)))
+#define V_LO32(x, y)    _mm256_unpacklo_epi32(x, y)
+#define V_HI32(x, y)    _mm256_unpackhi_epi32(x, y)
+#define V_LO64(x, y)    _mm256_unpacklo_epi64(x, y)
+#define V_HI64(x, y)    _mm256_unpackhi_epi64(x, y)
 #define V_ROWS(row, j, off)                                                        \
 	_mm256_inserti128_si256(_mm256_castsi128_si256(load_16((row)[j] + (off))), \
 				load_16((row)[4 + (j)] + (off)), 1)

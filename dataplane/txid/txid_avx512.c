@@ -48,8 +48,7 @@ static inline void rows_put(struct hash256 *const row[], unsigned j, size_t off,
 	_mm_storeu_si128((__m128i *)(void *)(row[j]->b + off), _mm512_castsi512_si128(x));
 	_mm_storeu_si128((__m128i *)(void *)(row[4 + j]->b + off), _mm512_extracti32x4_epi32(x, 1));
 	_mm_storeu_si128((__m128i *)(void *)(row[8 + j]->b + off), _mm512_extracti32x4_epi32(x, 2));
-	_mm_storeu_si128((__m128i *)(void *)(row[12 + j]->b + off),
-			 _mm512_extracti32x4_epi32(x, 3));
+	_mm_storeu_si128((__m128i *)(void *)(row[12 + j]->b + off), _mm512_extracti32x4_epi32(x, 3));
 }
 
 #include "txid/txid_vec.h"
@@ -63,8 +62,7 @@ static const struct txid_engine engine_16 = {
 	.finish = vec_finish,
 };
 
-static void avx512_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			size_t cnt)
+static void avx512_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	txid_run(&engine_16, p, tx, txid, cnt);
 }
@@ -93,8 +91,7 @@ static const struct txid_engine engine_16_4 = {
 	.finish = vec_finish,
 };
 
-static void avx512_shani_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			      size_t cnt)
+static void avx512_shani_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	txid_run(&engine_16_4, p, tx, txid, cnt);
 }

@@ -81,8 +81,7 @@ static struct hash256 outer(const uint32_t inner[8])
 	return words_out(h);
 }
 
-static void portable_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			  size_t cnt)
+static void portable_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	for (size_t i = 0; i < cnt; i++) {
 		struct msg m;

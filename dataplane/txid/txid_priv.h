@@ -18,13 +18,13 @@ extern const struct txid_kernel txid_avx512;       /* VIGIL_HAVE_AVX512 */
 extern const struct txid_kernel txid_avx512_shani; /* VIGIL_HAVE_AVX512 and VIGIL_HAVE_SHANI */
 
 /* The initial state with the words in order, as they lie in memory. */
-#define TXID_IV_ORDERED                                                                           \
-	{                                                                                         \
-		{                                                                                 \
-			0x67, 0xe6, 0x09, 0x6a, 0x85, 0xae, 0x67, 0xbb, 0x72, 0xf3, 0x6e, 0x3c,   \
-				0x3a, 0xf5, 0x4f, 0xa5, 0x7f, 0x52, 0x0e, 0x51, 0x8c, 0x68, 0x05, \
-				0x9b, 0xab, 0xd9, 0x83, 0x1f, 0x19, 0xcd, 0xe0, 0x5b,             \
-		}                                                                                 \
+#define TXID_IV_ORDERED                                                                                       \
+	{                                                                                                     \
+		{                                                                                             \
+			0x67, 0xe6, 0x09, 0x6a, 0x85, 0xae, 0x67, 0xbb, 0x72, 0xf3, 0x6e, 0x3c, 0x3a, 0xf5,   \
+				0x4f, 0xa5, 0x7f, 0x52, 0x0e, 0x51, 0x8c, 0x68, 0x05, 0x9b, 0xab, 0xd9, 0x83, \
+				0x1f, 0x19, 0xcd, 0xe0, 0x5b,                                                 \
+		}                                                                                             \
 	}
 
 /* States are 32 bytes each at any alignment, in whatever order of words the engine likes. */
@@ -49,8 +49,8 @@ struct txid_engine {
 size_t txid_fastest(const uint64_t *ns, size_t cnt);
 
 /* txid_kernel.hash by that engine. */
-void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_view *tx,
-	      struct hash256 *txid, size_t cnt);
+void txid_run(const struct txid_engine *e, const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
+	      size_t cnt);
 
 #ifdef VIGIL_HAVE_SHANI
 /* Four lanes and one, by the SHA extensions, for engines whose states have the words in order. */

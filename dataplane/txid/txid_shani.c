@@ -13,13 +13,13 @@ void txid_shani4_pad64(struct hash256 st[4]);
 #define INLINE static inline __attribute__((always_inline))
 
 /* The initial state in the order of struct shani_state. */
-#define IV_SHANI                                                                                  \
-	{                                                                                         \
-		{                                                                                 \
-			0x8c, 0x68, 0x05, 0x9b, 0x7f, 0x52, 0x0e, 0x51, 0x85, 0xae, 0x67, 0xbb,   \
-				0x67, 0xe6, 0x09, 0x6a, 0x19, 0xcd, 0xe0, 0x5b, 0xab, 0xd9, 0x83, \
-				0x1f, 0x3a, 0xf5, 0x4f, 0xa5, 0x72, 0xf3, 0x6e, 0x3c,             \
-		}                                                                                 \
+#define IV_SHANI                                                                                              \
+	{                                                                                                     \
+		{                                                                                             \
+			0x8c, 0x68, 0x05, 0x9b, 0x7f, 0x52, 0x0e, 0x51, 0x85, 0xae, 0x67, 0xbb, 0x67, 0xe6,   \
+				0x09, 0x6a, 0x19, 0xcd, 0xe0, 0x5b, 0xab, 0xd9, 0x83, 0x1f, 0x3a, 0xf5, 0x4f, \
+				0xa5, 0x72, 0xf3, 0x6e, 0x3c,                                                 \
+		}                                                                                             \
 	}
 
 static const struct hash256 iv_shani = IV_SHANI;
@@ -48,8 +48,7 @@ INLINE void digest_put(uint8_t *out, struct shani_state s)
 	_mm_storeu_si128((__m128i *)(void *)(out + 16), _mm_shuffle_epi8(hgfe, shani_swap_mask()));
 }
 
-INLINE void blocks_n(struct hash256 *const st[], const uint8_t *const p[], size_t cnt,
-		     const unsigned n)
+INLINE void blocks_n(struct hash256 *const st[], const uint8_t *const p[], size_t cnt, const unsigned n)
 {
 	struct shani_state s[SHANI_STREAM_MAX];
 	const uint8_t *q[SHANI_STREAM_MAX];
@@ -146,8 +145,8 @@ INLINE void ordered_put(struct hash256 *st, const struct hash256 *from)
 	_mm_storeu_si128((__m128i *)(void *)(st->b + 16), hgfe);
 }
 
-INLINE void ordered_blocks(const struct txid_engine *e, struct hash256 *const st[],
-			   const uint8_t *const p[], size_t cnt, const unsigned n)
+INLINE void ordered_blocks(const struct txid_engine *e, struct hash256 *const st[], const uint8_t *const p[],
+			   size_t cnt, const unsigned n)
 {
 	struct hash256 s[SHANI_STREAM_MAX], *at[SHANI_STREAM_MAX];
 
@@ -160,8 +159,7 @@ INLINE void ordered_blocks(const struct txid_engine *e, struct hash256 *const st
 		ordered_put(st[i], &s[i]);
 }
 
-INLINE void ordered_finish(const struct txid_engine *e, struct hash256 *const st[],
-			   const unsigned n)
+INLINE void ordered_finish(const struct txid_engine *e, struct hash256 *const st[], const unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
 		ordered_get(st[i], st[i]);
@@ -215,16 +213,14 @@ const struct txid_engine txid_shani_ordered = {
 
 /* W[t] + K[t] of the block that pads a message of 64 bytes: 0x80, zeros, 512. */
 static const uint32_t pad64_wk[64] __attribute__((aligned(16))) = {
-	0xc28a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4,
-	0xab1c5ed5, 0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe,
-	0x9bdc06a7, 0xc19bf374, 0x649b69c1, 0xf0fe4786, 0x0fe1edc6, 0x240cf254, 0x4fe9346f,
-	0x6cc984be, 0x61b9411e, 0x16f988fa, 0xf2c65152, 0xa88e5a6d, 0xb019fc65, 0xb9d99ec7,
-	0x9a1231c3, 0xe70eeaa0, 0xfdb1232b, 0xc7353eb0, 0x3069bad5, 0xcb976d5f, 0x5a0f118f,
-	0xdc1eeefd, 0x0a35b689, 0xde0b7a04, 0x58f4ca9d, 0xe15d5b16, 0x007f3e86, 0x37088980,
-	0xa507ea32, 0x6fab9537, 0x17406110, 0x0d8cd6f1, 0xcdaa3b6d, 0xc0bbbe37, 0x83613bda,
-	0xdb48a363, 0x0b02e931, 0x6fd15ca7, 0x521afaca, 0x31338431, 0x6ed41a95, 0x6d437890,
-	0xc39c91f2, 0x9eccabbd, 0xb5c9a0e6, 0x532fb63c, 0xd2c741c6, 0x07237ea3, 0xa4954b68,
-	0x4c191d76,
+	0xc28a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+	0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf374,
+	0x649b69c1, 0xf0fe4786, 0x0fe1edc6, 0x240cf254, 0x4fe9346f, 0x6cc984be, 0x61b9411e, 0x16f988fa,
+	0xf2c65152, 0xa88e5a6d, 0xb019fc65, 0xb9d99ec7, 0x9a1231c3, 0xe70eeaa0, 0xfdb1232b, 0xc7353eb0,
+	0x3069bad5, 0xcb976d5f, 0x5a0f118f, 0xdc1eeefd, 0x0a35b689, 0xde0b7a04, 0x58f4ca9d, 0xe15d5b16,
+	0x007f3e86, 0x37088980, 0xa507ea32, 0x6fab9537, 0x17406110, 0x0d8cd6f1, 0xcdaa3b6d, 0xc0bbbe37,
+	0x83613bda, 0xdb48a363, 0x0b02e931, 0x6fd15ca7, 0x521afaca, 0x31338431, 0x6ed41a95, 0x6d437890,
+	0xc39c91f2, 0x9eccabbd, 0xb5c9a0e6, 0x532fb63c, 0xd2c741c6, 0x07237ea3, 0xa4954b68, 0x4c191d76,
 };
 
 /* The padding block's rounds, whose message schedule is the same for every pair. */
@@ -300,8 +296,7 @@ static void shani_pairs(struct hash256 *out, const struct hash256 *in, size_t pa
 		pairs_n(out + i, in + 2 * i, 1);
 }
 
-static void shani4_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			size_t cnt)
+static void shani4_hash(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	txid_run(&engine_4, p, tx, txid, cnt);
 }

@@ -78,10 +78,8 @@ static void compare(struct headers *h, const uint8_t *raw, uint32_t cnt, enum he
 		assert(f.bits == network_get(NET_REGTEST)->pow_limit_bits);
 		assert(pow_valid(network_get(NET_REGTEST), &hash, f.bits));
 		assert(f.time > slow_median(parent));
-		list[list_cnt] = (struct slow_node){.hash = hash,
-						    .parent = parent,
-						    .height = list[parent].height + 1,
-						    .time = f.time};
+		list[list_cnt] = (struct slow_node){
+			.hash = hash, .parent = parent, .height = list[parent].height + 1, .time = f.time};
 		assert(headers_height(h, idx) == list[list_cnt].height);
 		if (list[list_cnt].height > list[list_best].height)
 			list_best = list_cnt;

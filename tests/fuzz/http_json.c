@@ -32,19 +32,16 @@ static void same_hex(const json_t *s, const uint8_t *want, size_t sz)
 static void same_signature(const json_t *s, const struct api_signature *want)
 {
 	must(json_is_string(s) && json_string_length(s) == want->sz);
-	must(memcmp(json_string_value(s), want->text,
-		    want->sz < SIG_ZB_SZ ? want->sz : SIG_ZB_SZ) == 0);
+	must(memcmp(json_string_value(s), want->text, want->sz < SIG_ZB_SZ ? want->sz : SIG_ZB_SZ) == 0);
 }
 
 static void same_values(const json_t *j, const struct api_request *r)
 {
-	const json_t *a = r->endpoint == API_ADD_APPOINTMENT ? json_object_get(j, "appointment")
-							     : j;
+	const json_t *a = r->endpoint == API_ADD_APPOINTMENT ? json_object_get(j, "appointment") : j;
 
 	must(json_is_object(j) && json_is_object(a));
 	if (r->endpoint == API_REGISTER) {
-		same_hex(json_object_get(j,
-					 r->generation == CLIENT_LEGACY ? "public_key" : "user_id"),
+		same_hex(json_object_get(j, r->generation == CLIENT_LEGACY ? "public_key" : "user_id"),
 			 r->user.b, USER_ID_SZ);
 		return;
 	}
@@ -52,8 +49,7 @@ static void same_values(const json_t *j, const struct api_request *r)
 	same_signature(json_object_get(j, "signature"), &r->sig);
 	if (r->endpoint == API_ADD_APPOINTMENT) {
 		same_hex(json_object_get(a, "encrypted_blob"), r->blob, r->blob_sz);
-		must(json_integer_value(json_object_get(a, "to_self_delay")) ==
-		     (json_int_t)r->to_self_delay);
+		must(json_integer_value(json_object_get(a, "to_self_delay")) == (json_int_t)r->to_self_delay);
 	}
 }
 
@@ -68,8 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum api_endpoint ep = (enum api_endpoint)(data[0] % 3u);
 	enum api_code c = api_decode(ep, data + 1, size - 1, &r, &p);
 	/* Not JSON_REJECT_DUPLICATES: unknown keys may repeat. */
-	json_t *j = json_loadb((const char *)data + 1, size - 1, JSON_DECODE_ANY | JSON_ALLOW_NUL,
-			       &err);
+	json_t *j = json_loadb((const char *)data + 1, size - 1, JSON_DECODE_ANY | JSON_ALLOW_NUL, &err);
 
 	must(p.code == c && p.why != NULL);
 	if (c == API_OK || c == API_WRONG_FIELD_SIZE || c == API_EMPTY_FIELD) {

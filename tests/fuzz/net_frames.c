@@ -298,8 +298,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		start();
 	cfg.port_id = wire_port(w);
 	f = (struct fuzz){.p = data, .left = size, .now = now};
-	if (net_open(&f.n, &cfg, &why) != 0 ||
-	    net_listen(f.n, LISTEN_PORT, &ops, accept_some, &f) != 0)
+	if (net_open(&f.n, &cfg, &why) != 0 || net_listen(f.n, LISTEN_PORT, &ops, accept_some, &f) != 0)
 		abort();
 	snprintf(pool, sizeof(pool), "net%u_%u", cfg.port_id, MBUF_CNT);
 	if (!wire_use_pool(w, pool))

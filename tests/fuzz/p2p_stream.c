@@ -69,8 +69,7 @@ static void decode_headers(const uint8_t *p, size_t sz)
 	if (!p2p_headers_decode(&h, p, sz))
 		return;
 	for (uint32_t i = 0; i < h.cnt; i++)
-		memcpy(raw + (size_t)i * HEADER_SZ, h.first + (size_t)i * P2P_HEADER_STRIDE,
-		       HEADER_SZ);
+		memcpy(raw + (size_t)i * HEADER_SZ, h.first + (size_t)i * P2P_HEADER_STRIDE, HEADER_SZ);
 	n = p2p_headers_encode(out, raw, h.cnt);
 	assert(n <= sz && memcmp(out, p, n) == 0);
 }

@@ -47,8 +47,8 @@ static void fuzz_penalty(const uint8_t *p, size_t sz)
 	if (tx_parse(p, sz, false, &t, &used) == PARSE_OK)
 		memcpy(d.txid.b, p + (t.segwit ? 7 : 5), HASH_SZ);
 	if (!penalty_check(p, sz, &d, &txid)) {
-		NEED(tx_parse(p, sz, false, &t, &used) != PARSE_OK || used != sz ||
-		     d.out_cnt != 0 || t.in_cnt >= 0xfd);
+		NEED(tx_parse(p, sz, false, &t, &used) != PARSE_OK || used != sz || d.out_cnt != 0 ||
+		     t.in_cnt >= 0xfd);
 		return;
 	}
 	NEED(tx_parse(p, sz, false, &t, &used) == PARSE_OK && used == sz);

@@ -99,8 +99,7 @@ int main(int argc, char **argv)
 		if (stat(argv[i], &st) != 0) {
 			fprintf(stderr, "%s: %s\n", argv[i], strerror(errno));
 			rc = -1;
-		} else if ((S_ISDIR(st.st_mode) ? replay_dir(argv[i]) : replay_file(argv[i])) !=
-			   0) {
+		} else if ((S_ISDIR(st.st_mode) ? replay_dir(argv[i]) : replay_file(argv[i])) != 0) {
 			rc = -1;
 		}
 	}

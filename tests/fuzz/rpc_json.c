@@ -18,9 +18,8 @@ static struct rpc_done echo(struct rpc_call *call)
 	for (unsigned i = 0; i < RPC_PARAM_MAX; i++) {
 		const struct rpc_arg *a = &call->arg[i];
 
-		json_array_append_new(list, json_pack("{s:b, s:I, s:i, s:s?}", "given",
-						      (int)a->given, "count", (json_int_t)a->u,
-						      "byte", (int)a->b[0], "text", a->text));
+		json_array_append_new(list, json_pack("{s:b, s:I, s:i, s:s?}", "given", (int)a->given, "count",
+						      (json_int_t)a->u, "byte", (int)a->b[0], "text", a->text));
 	}
 	return rpc_result(list);
 }
@@ -34,9 +33,7 @@ static const struct rpc_method methods[] = {
 	{"echo",
 	 "Repeats its arguments",
 	 echo,
-	 {{"hex", RPC_HEX, false, 16},
-	  {"count", RPC_COUNT, false, 1000},
-	  {"text", RPC_TEXT, false, 0}}},
+	 {{"hex", RPC_HEX, false, 16}, {"count", RPC_COUNT, false, 1000}, {"text", RPC_TEXT, false, 0}}},
 	{"refuse", "Always fails", refuse, {{"why", RPC_TEXT, true, 0}}},
 	RPC_HELP_METHOD,
 };
@@ -96,8 +93,7 @@ static uint64_t run(const char *text, size_t sz, size_t piece)
 
 		assert(buf != NULL);
 		memcpy(buf, text + base, have - base);
-		while ((cut = rpc_scan_next(&scan, buf, have - base, &start, &end)) ==
-		       RPC_CUT_VALUE) {
+		while ((cut = rpc_scan_next(&scan, buf, have - base, &start, &end)) == RPC_CUT_VALUE) {
 			assert(start >= gone && start < end && end <= have - base);
 			if (!request(buf + start, end - start, &sum)) {
 				free(buf);

@@ -48,9 +48,8 @@ static enum tower_status later(tower_done_fn done, void *arg)
 	return st;
 }
 
-enum tower_status tower_register(struct tower *t, const struct user_id *id,
-				 enum client_generation gen, struct tower_user_info *out,
-				 tower_done_fn done, void *arg)
+enum tower_status tower_register(struct tower *t, const struct user_id *id, enum client_generation gen,
+				 struct tower_user_info *out, tower_done_fn done, void *arg)
 {
 	(void)t;
 	client_order++;
@@ -62,8 +61,8 @@ enum tower_status tower_register(struct tower *t, const struct user_id *id,
 	return later(done, arg);
 }
 
-enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a,
-					struct tower_add_reply *out, tower_done_fn done, void *arg)
+enum tower_status tower_add_appointment(struct tower *t, const struct tower_add *a, struct tower_add_reply *out,
+					tower_done_fn done, void *arg)
 {
 	(void)t;
 	client_order++;

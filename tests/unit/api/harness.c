@@ -116,8 +116,8 @@ void refused(const char *raw, int status, int code)
 	struct reply r = client_exchange(srv.port, raw, strlen(raw));
 
 	if (r.status != status || reply_code(&r) != code)
-		fail_msg("%.80s...: want %d/%d, got %d/%d %s", raw, status, code, r.status,
-			 reply_code(&r), r.body);
+		fail_msg("%.80s...: want %d/%d, got %d/%d %s", raw, status, code, r.status, reply_code(&r),
+			 r.body);
 	assert_non_null(strcasestr(r.head, "Content-Type: application/json"));
 	reply_free(&r);
 }
@@ -133,8 +133,8 @@ char *signed_add(size_t blob_sz)
 	memset(&l, 0x5a, sizeof l);
 	for (size_t i = 0; i < blob_sz; i++)
 		blob[i] = (uint8_t)(i * 7);
-	assert_true(sig_sign(sig, srv.user_secret, msg,
-			     receipt_add_message(msg, &l, blob, (uint32_t)blob_sz, 42)));
+	assert_true(
+		sig_sign(sig, srv.user_secret, msg, receipt_add_message(msg, &l, blob, (uint32_t)blob_sz, 42)));
 	hex_encode(hex, blob, blob_sz);
 	if (asprintf(&body,
 		     "{\"appointment\":{\"locator\":\"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\","

@@ -14,8 +14,7 @@ static void garbage_and_vanishing_clients_change_nothing_for_others(void **state
 {
 	uint64_t x = 0x9e3779b97f4a7c15u;
 	char junk[2048], *body = signed_add(500), *raw = NULL;
-	int sz = asprintf(&raw, "POST /add_appointment" H "Content-Length: %zu\r\n\r\n%s",
-			  strlen(body), body);
+	int sz = asprintf(&raw, "POST /add_appointment" H "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
 
 	(void)state;
 	fake_reset();
@@ -78,8 +77,7 @@ static void silent_and_trickling_clients_are_cut_off(void **state)
 	assert_true(client_send(slow_head, head, 10));
 	/* One byte now and then: never silent for long, never finished. */
 	while (seconds() - t0 < 30 && !(silent_gone && slow_gone && slow_head_gone)) {
-		slow_gone = slow_gone || !client_send(slow, " ", 1) ||
-			    recv(slow, &b, 1, MSG_DONTWAIT) == 0;
+		slow_gone = slow_gone || !client_send(slow, " ", 1) || recv(slow, &b, 1, MSG_DONTWAIT) == 0;
 		slow_head_gone = slow_head_gone || !client_send(slow_head, "x", 1) ||
 				 recv(slow_head, &b, 1, MSG_DONTWAIT) == 0;
 		silent_gone = silent_gone || recv(silent, &b, 1, MSG_DONTWAIT) == 0;
@@ -174,8 +172,7 @@ static void concurrent_clients_are_all_answered(void **state)
 static void stopping_finishes_what_was_accepted_and_takes_nothing_new(void **state)
 {
 	char *body = signed_add(100), *raw = NULL;
-	int sz = asprintf(&raw, "POST /add_appointment" H "Content-Length: %zu\r\n\r\n%s",
-			  strlen(body), body);
+	int sz = asprintf(&raw, "POST /add_appointment" H "Content-Length: %zu\r\n\r\n%s", strlen(body), body);
 	struct reply r;
 
 	(void)state;
@@ -232,11 +229,8 @@ static void a_connection_in_the_backlog_when_stopping_is_still_served(void **sta
 
 static void a_port_in_use_is_named_with_what_to_do(void **state)
 {
-	const struct api_config cfg = {.bind = "127.0.0.1",
-				       .port = srv.port,
-				       .max_connections = 8,
-				       .threads = 1,
-				       .timeout_s = 1};
+	const struct api_config cfg = {
+		.bind = "127.0.0.1", .port = srv.port, .max_connections = 8, .threads = 1, .timeout_s = 1};
 	const struct api_config elsewhere = {
 		.bind = "192.0.2.1", .max_connections = 8, .threads = 1, .timeout_s = 1};
 	const char *why = "";

@@ -69,8 +69,8 @@ static void the_vectors_give_their_codes(void **state)
 		const char *id = json_string_value(json_object_get(v, "id"));
 		const char *body = json_string_value(json_object_get(v, "request_json"));
 		int status = (int)json_integer_value(json_object_get(v, "status"));
-		int want = (int)json_integer_value(
-			json_object_get(json_object_get(v, "response"), "error_code"));
+		int want =
+			(int)json_integer_value(json_object_get(json_object_get(v, "response"), "error_code"));
 		enum api_endpoint ep;
 
 		if (!body || !endpoint_of(json_string_value(json_object_get(v, "path")), &ep))
@@ -179,8 +179,7 @@ static void the_first_problem_from_the_left_wins(void **state)
 		{API_REGISTER, "{\"user_id\":\"aa\",\"user_id\":1}", 6},
 		{API_REGISTER, "{\"user_id\":\"aa\",\"\\u0075ser_id\":\"aa\"}", 6},
 		{API_REGISTER, "{\"x\":1,\"x\":2,\"user_id\":\"aa\"}", 4},
-		{API_ADD_APPOINTMENT,
-		 "{\"appointment\":null,\"appointment\":null,\"signature\":\"\"}", 6},
+		{API_ADD_APPOINTMENT, "{\"appointment\":null,\"appointment\":null,\"signature\":\"\"}", 6},
 		/* a missing key is noticed at the end of its own object */
 		{API_ADD_APPOINTMENT, "{\"appointment\":{" LOC "," BLOB "},\"signature\":1}", 1},
 		{API_ADD_APPOINTMENT, "{\"signature\":1,\"appointment\":{}}", 3},
@@ -189,18 +188,14 @@ static void the_first_problem_from_the_left_wins(void **state)
 		/* after parsing: appointment, locator, signature */
 		{API_ADD_APPOINTMENT, "{\"appointment\":null,\"signature\":\"\"}", 1},
 		{API_ADD_APPOINTMENT,
-		 "{\"appointment\":{\"locator\":\"\"," BLOB
-		 ",\"to_self_delay\":1},\"signature\":\"\"}",
-		 2},
+		 "{\"appointment\":{\"locator\":\"\"," BLOB ",\"to_self_delay\":1},\"signature\":\"\"}", 2},
 		{API_ADD_APPOINTMENT,
-		 "{\"appointment\":{\"locator\":\"aa\"," BLOB
-		 ",\"to_self_delay\":1},\"signature\":\"\"}",
-		 4},
+		 "{\"appointment\":{\"locator\":\"aa\"," BLOB ",\"to_self_delay\":1},\"signature\":\"\"}", 4},
 		{API_ADD_APPOINTMENT,
 		 "{\"appointment\":{" LOC "," BLOB ",\"to_self_delay\":1},\"signature\":\"\"}", 2},
 		{API_GET_APPOINTMENT, "{" LOC ",\"signature\":\"\"}", 2},
-		{API_GET_APPOINTMENT,
-		 "{\"signature\":\"\",\"locator\":\"0000000000000000000000000000000000\"}", 4},
+		{API_GET_APPOINTMENT, "{\"signature\":\"\",\"locator\":\"0000000000000000000000000000000000\"}",
+		 4},
 		/* the delay */
 		{API_ADD_APPOINTMENT, DELAY("4294967295"), 0},
 		{API_ADD_APPOINTMENT, DELAY("0"), 0},
@@ -236,8 +231,7 @@ static void the_first_problem_from_the_left_wins(void **state)
 		int got = (int)decode(t[i].ep, t[i].body);
 
 		if (got != t[i].code)
-			fail_msg("%s: want %d, got %d (%s)", t[i].body, t[i].code, got,
-				 problem.why);
+			fail_msg("%s: want %d, got %d (%s)", t[i].body, t[i].code, got, problem.why);
 		api_request_free(&req);
 	}
 	assert_int_equal(decode_sz(API_REGISTER, "{\"user_id\":\"aa\"}\0", 17), 6);
@@ -270,8 +264,7 @@ static void nesting_is_bounded(void **state)
 
 static void every_cut_of_a_good_body_is_refused(void **state)
 {
-	static const char body[] =
-		APP("{" LOC ",\"encrypted_blob\":\"\\u0030\\u0030\",\"to_self_delay\":42}");
+	static const char body[] = APP("{" LOC ",\"encrypted_blob\":\"\\u0030\\u0030\",\"to_self_delay\":42}");
 
 	(void)state;
 	assert_int_equal(decode(API_ADD_APPOINTMENT, body), API_OK);

@@ -72,20 +72,17 @@ static uint8_t *state_for(const char *id, const json_t *response)
 		fake.found_status = TOWER_OK;
 		fake.found.ap.blob = p;
 		fake.found.ap.blob_sz = (uint32_t)sz;
-		fake.found.ap.to_self_delay =
-			(uint32_t)json_integer_value(json_object_get(a, "to_self_delay"));
+		fake.found.ap.to_self_delay = (uint32_t)json_integer_value(json_object_get(a, "to_self_delay"));
 	} else if (strcmp(id, "get_appointment-responded") == 0) {
 		p = bytes_of(json_object_get(a, "penalty_rawtx"), &sz);
 		fake.found_status = TOWER_OK;
 		fake.found.is_tracker = true;
 		fake.found.tr.penalty_raw = p;
 		fake.found.tr.penalty_sz = (uint32_t)sz;
-		assert_true(hash256_from_display(
-			&fake.found.tr.dispute_txid,
-			json_string_value(json_object_get(a, "dispute_txid"))));
-		assert_true(hash256_from_display(
-			&fake.found.tr.penalty_txid,
-			json_string_value(json_object_get(a, "penalty_txid"))));
+		assert_true(hash256_from_display(&fake.found.tr.dispute_txid,
+						 json_string_value(json_object_get(a, "dispute_txid"))));
+		assert_true(hash256_from_display(&fake.found.tr.penalty_txid,
+						 json_string_value(json_object_get(a, "penalty_txid"))));
 	}
 	return p;
 }
@@ -129,8 +126,7 @@ static unsigned vectors_are_answered(const char *file, bool legacy)
 		int status = (int)json_integer_value(json_object_get(v, "status"));
 
 		/* Not there yet, and answered as any unknown path; transport vectors have no body to send. */
-		if (!body || strcmp(path, "/get_subscription_info") == 0 ||
-		    strcmp(path, "/ping") == 0)
+		if (!body || strcmp(path, "/get_subscription_info") == 0 || strcmp(path, "/ping") == 0)
 			continue;
 		uint8_t *owned = state_for(id, want);
 
@@ -205,14 +201,12 @@ static void field_errors_of_a_legacy_caller_come_from_its_own_table(void **state
 		int status, code;
 	} t[] = {
 		{"/add_appointment", "{\"signature\": \"y\"}", 400, -1},
-		{"/add_appointment",
-		 "{\"appointment\": {\"locator\": " L "}, \"signature\": \"y\"}", 400, -1},
+		{"/add_appointment", "{\"appointment\": {\"locator\": " L "}, \"signature\": \"y\"}", 400, -1},
 		{"/add_appointment", A("5", "\"00\"", "20"), 400, -2},
 		{"/add_appointment", A(L, "5", "20"), 400, -2},
 		{"/add_appointment", A(L, "\"00\"", "\"20\""), 400, -2},
 		{"/add_appointment", A("\"00\"", "\"00\"", "20"), 400, -3},
-		{"/add_appointment", A("\"zz000000000000000000000000000000\"", "\"00\"", "20"), 400,
-		 -4},
+		{"/add_appointment", A("\"zz000000000000000000000000000000\"", "\"00\"", "20"), 400, -4},
 		{"/add_appointment", A(L, "\"zz\"", "20"), 400, -4},
 		{"/add_appointment", A(L, "\"\"", "20"), 400, -4},
 		{"/add_appointment", A(L, "\"00\"", "19"), 400, -5},
@@ -232,8 +226,8 @@ static void field_errors_of_a_legacy_caller_come_from_its_own_table(void **state
 		const json_t *code = json_object_get(r.json, "error_code");
 
 		if (r.status != t[i].status || json_integer_value(code) != t[i].code)
-			fail_msg("%s: want %d/%d, got %d %s", t[i].body, t[i].status, t[i].code,
-				 r.status, r.body);
+			fail_msg("%s: want %d/%d, got %d %s", t[i].body, t[i].status, t[i].code, r.status,
+				 r.body);
 		reply_free(&r);
 	}
 	assert_int_equal(fake.add_cnt, 0);
@@ -274,9 +268,8 @@ static void no_receipt_leaves_before_the_data_is_durable(void **state)
 {
 	char *body = signed_add(100), *raw = NULL;
 	struct reply r;
-	int sz = asprintf(
-		&raw, "POST /add_appointment HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s",
-		strlen(body), body);
+	int sz = asprintf(&raw, "POST /add_appointment HTTP/1.1\r\nHost: t\r\nContent-Length: %zu\r\n\r\n%s",
+			  strlen(body), body);
 
 	(void)state;
 	assert_true(sz > 0);
@@ -322,8 +315,7 @@ static void a_transient_failure_of_an_add_carries_the_code_that_clients_retry(vo
 	reply_free(&r);
 	free(body);
 
-	static const char get[] =
-		"{\"locator\":\"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\",\"signature\":\"%s\"}";
+	static const char get[] = "{\"locator\":\"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\",\"signature\":\"%s\"}";
 	char msg[RECEIPT_GET_SZ], sig[SIG_ZB_SZ + 1], text[256];
 	struct locator l;
 
@@ -384,19 +376,15 @@ static void transport_rules_hold_in_their_order(void **state)
 	refused("POST /Register" H JSON "Content-Length: 2\r\n\r\n{}", 405, 6);
 	/* 411 */
 	refused("POST /register" H "Content-Type: x/y\r\n\r\n", 411, 6);
-	refused("POST /register" H "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 411,
-		6);
+	refused("POST /register" H "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 411, 6);
 	/* 413 before 415, and the client can still read it */
-	refused("POST /register" H "Content-Type: x/y\r\nContent-Length: 4294967295\r\n\r\n{}", 413,
-		34);
+	refused("POST /register" H "Content-Type: x/y\r\nContent-Length: 4294967295\r\n\r\n{}", 413, 34);
 	refused("POST /register" H "Content-Length: 99999999999999\r\n\r\n{}", 413, 34);
 	/* the body is not waited for */
 	refused("POST /register" H JSON "Content-Length: 100000\r\n\r\n", 413, 34);
 	/* 415 */
-	refused("POST /register" H "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415,
-		6);
-	refused("POST /register" H "Content-Type: application/jsonx\r\nContent-Length: 2\r\n\r\n{}",
-		415, 6);
+	refused("POST /register" H "Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}", 415, 6);
+	refused("POST /register" H "Content-Type: application/jsonx\r\nContent-Length: 2\r\n\r\n{}", 415, 6);
 	/* then the body */
 	refused("POST /register" H "Content-Length: 2\r\n\r\n{}", 400, 1);
 	refused("POST /register" H "Content-Length: 0\r\n\r\n", 400, 6);
@@ -469,8 +457,7 @@ static void one_connection_serves_request_after_request(void **state)
 
 static void an_expectant_client_is_told_to_continue(void **state)
 {
-	static const char head[] = "POST /register" H JSON
-				   "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+	static const char head[] = "POST /register" H JSON "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n";
 	struct reply r;
 	int fd = client_connect(srv.port);
 

@@ -13,8 +13,7 @@
 struct place {
 	char dir[64];
 	char file[PATH_SZ], key[PATH_SZ];
-	struct bytes
-		plain; /* two blocks of main, framed: genesis (285 bytes) and block 1 (215 bytes) */
+	struct bytes plain; /* two blocks of main, framed: genesis (285 bytes) and block 1 (215 bytes) */
 	json_t *vec;
 };
 

@@ -172,8 +172,7 @@ static void every_truncation_and_any_byte_more_is_refused(void **state)
 
 	(void)state;
 	for (size_t sz = 0; sz < b.sz; sz++)
-		assert_int_equal(block_parse(vec_guarded(b.p, sz), sz, &bv, views),
-				 PARSE_TRUNCATED);
+		assert_int_equal(block_parse(vec_guarded(b.p, sz), sz, &bv, views), PARSE_TRUNCATED);
 	b.p = realloc(b.p, b.sz + 1);
 	assert_non_null(b.p);
 	b.p[b.sz] = 0;

@@ -6,8 +6,7 @@
 #include "btc/network.h"
 #include "btc/sha256.h"
 
-static const enum network_id ids[] = {NET_MAIN, NET_TESTNET3, NET_TESTNET4, NET_SIGNET,
-				      NET_REGTEST};
+static const enum network_id ids[] = {NET_MAIN, NET_TESTNET3, NET_TESTNET4, NET_SIGNET, NET_REGTEST};
 
 /* Big-endian hex of any length, as the vectors print numbers. */
 static struct u256 number(const char *hex)

@@ -35,8 +35,7 @@ static void display_order_is_the_reverse_of_internal_order(void **state)
 	for (unsigned i = 0; i < HASH_SZ; i++)
 		h.b[i] = (uint8_t)i;
 	hash256_to_display(hex, &h);
-	assert_string_equal(hex,
-			    "1f1e1d1c1b1a191817161514131211100f0e0d0c0b0a09080706050403020100");
+	assert_string_equal(hex, "1f1e1d1c1b1a191817161514131211100f0e0d0c0b0a09080706050403020100");
 	assert_true(hash256_from_display(&back, hex));
 	assert_true(hash256_eq(&h, &back));
 	l = locator_of_txid(&h, LOCATOR_INTERNAL);
@@ -205,8 +204,7 @@ static void transaction_vectors_parse_as_a_node_does(void **state)
 			assert_int_equal(t.segwit, vec_bool(v, "segwit_encoding"));
 			assert_int_equal(t.in_cnt, vec_int(v, "n_in"));
 			assert_int_equal(t.out_cnt, vec_int(v, "n_out"));
-			assert_int_equal(tx_parse(p, b.sz, false, &t, &used),
-					 empty ? PARSE_EMPTY : PARSE_OK);
+			assert_int_equal(tx_parse(p, b.sz, false, &t, &used), empty ? PARSE_EMPTY : PARSE_OK);
 		}
 		cnt++;
 		free(b.p);
@@ -264,9 +262,8 @@ static void every_truncation_of_a_transaction_is_refused(void **state)
 
 		if (!vec_bool(v, "must_reject") && vec_bool(v, "allow_witness") && b.sz < 1000)
 			for (size_t sz = 0; sz < b.sz; sz++)
-				assert_int_equal(
-					tx_parse(vec_guarded(b.p, sz), sz, true, &t, &used),
-					PARSE_TRUNCATED);
+				assert_int_equal(tx_parse(vec_guarded(b.p, sz), sz, true, &t, &used),
+						 PARSE_TRUNCATED);
 		free(b.p);
 	}
 	json_decref(all);
@@ -311,8 +308,7 @@ static void inputs_are_visited_in_order_until_told_to_stop(void **state)
 		tx_each_input(b.p, &t, see_input, &half);
 		assert_int_equal(half.cnt, t.in_cnt < 2 ? t.in_cnt : 2);
 		if (t.in_cnt > 0)
-			assert_memory_equal(s.first.txid.b,
-					    b.p + 4 + (t.segwit ? 2 : 0) + compact_sz(t.in_cnt),
+			assert_memory_equal(s.first.txid.b, b.p + 4 + (t.segwit ? 2 : 0) + compact_sz(t.in_cnt),
 					    HASH_SZ);
 		if (strcmp(vec_str(v, "name"), "real_mainnet_block1_coinbase") == 0) {
 			assert_true(hash256_is_zero(&s.last.txid));

@@ -66,9 +66,8 @@ struct bytes vec_hex(const json_t *o, const char *key)
 	size_t i;
 
 	if (json_is_array(v)) {
-		json_array_foreach(v, i, run)
-			hex_append(&b, json_string_value(json_array_get(run, 0)),
-				   (size_t)json_integer_value(json_array_get(run, 1)));
+		json_array_foreach(v, i, run) hex_append(&b, json_string_value(json_array_get(run, 0)),
+							 (size_t)json_integer_value(json_array_get(run, 1)));
 	} else {
 		hex_append(&b, vec_str(o, key), 1);
 	}

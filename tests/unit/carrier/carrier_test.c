@@ -90,8 +90,7 @@ static void accept_tx(const struct fake_request *q, struct fake_reply *r)
 	assert_int_equal(sscanf(hex, "\"params\":[\"%2x", &nr), 1);
 	txid = txid_nr(nr);
 	hash256_to_display(display, &txid);
-	snprintf(accepted, sizeof(accepted), "{\"result\":\"%s\",\"error\":null,\"id\":\"vigil\"}",
-		 display);
+	snprintf(accepted, sizeof(accepted), "{\"result\":\"%s\",\"error\":null,\"id\":\"vigil\"}", display);
 	r->body = accepted;
 }
 
@@ -291,8 +290,8 @@ static void one_accepting_node_outweighs_a_refusing_one(void **state)
 	struct world *w = world_new(2, refusing_node, good_node, NULL);
 
 	(void)state;
-	assert_true(RUN_UNTIL(
-		w, node_state(w, 0) == CARRIER_USABLE && node_state(w, 1) == CARRIER_USABLE, 5000));
+	assert_true(
+		RUN_UNTIL(w, node_state(w, 0) == CARRIER_USABLE && node_state(w, 1) == CARRIER_USABLE, 5000));
 	submit(w, 1);
 	assert_true(RUN_UNTIL(w, carrier_pending(w->carrier) == 0, 5000));
 	assert_int_equal(w->got.cnt, 1);
@@ -369,8 +368,7 @@ static void a_warming_node_is_waited_for_and_its_coming_is_told(void **state)
 	world_free(w, 1);
 }
 
-static void wrong_chain_node(struct fake_node *n, const struct fake_request *q,
-			     struct fake_reply *r)
+static void wrong_chain_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
 {
 	good_node(n, q, r);
 	if (is_probe(q) && q->nth == 1)
@@ -649,13 +647,12 @@ static void a_fifo_in_place_of_the_cookie_does_not_block(void **state)
 
 static void bad_settings_are_refused(void **state)
 {
-	static const struct carrier_node bad[] = {
-		{.host = "a b", .user = "u", .password = "p"},
-		{.host = "", .user = "u", .password = "p"},
-		{.host = "evil/path", .user = "u", .password = "p"},
-		{.host = "user@host", .user = "u", .password = "p"},
-		{.host = "127.0.0.1", .user = "u"},
-		{.host = "127.0.0.1"}};
+	static const struct carrier_node bad[] = {{.host = "a b", .user = "u", .password = "p"},
+						  {.host = "", .user = "u", .password = "p"},
+						  {.host = "evil/path", .user = "u", .password = "p"},
+						  {.host = "user@host", .user = "u", .password = "p"},
+						  {.host = "127.0.0.1", .user = "u"},
+						  {.host = "127.0.0.1"}};
 	struct carrier_config cfg = {.network = network_get(NET_REGTEST), .node_cnt = 1};
 	uv_loop_t loop;
 	const char *why;

@@ -26,8 +26,7 @@ static struct carrier_verdict judge_error(long http, int code, const char *text)
 	char body[512];
 
 	snprintf(body, sizeof(body),
-		 "{\"result\":null,\"error\":{\"code\":%d,\"message\":\"%s\"},\"id\":\"vigil\"}",
-		 code, text);
+		 "{\"result\":null,\"error\":{\"code\":%d,\"message\":\"%s\"},\"id\":\"vigil\"}", code, text);
 	return judge(http, body);
 }
 
@@ -56,14 +55,12 @@ static void another_txid_is_no_verdict(void **state)
 	(void)state;
 	assert_int_equal(judge(200, "{\"result\":\"00" TXID "\",\"error\":null,\"id\":1}").outcome,
 			 OUTCOME_NO_VERDICT);
-	assert_int_equal(judge(200,
-			       "{\"result\":\""
-			       "291b267e412837d67af7a86322ce936a751012f00a143caad0f54c836fbd622b"
-			       "\",\"error\":null,\"id\":1}")
+	assert_int_equal(judge(200, "{\"result\":\""
+				    "291b267e412837d67af7a86322ce936a751012f00a143caad0f54c836fbd622b"
+				    "\",\"error\":null,\"id\":1}")
 				 .outcome,
 			 OUTCOME_NO_VERDICT);
-	assert_int_equal(judge(200, "{\"result\":7,\"error\":null,\"id\":1}").outcome,
-			 OUTCOME_NO_VERDICT);
+	assert_int_equal(judge(200, "{\"result\":7,\"error\":null,\"id\":1}").outcome, OUTCOME_NO_VERDICT);
 }
 
 static void only_codes_about_the_transaction_refuse_it(void **state)
@@ -92,8 +89,7 @@ static void only_codes_about_the_transaction_refuse_it(void **state)
 	check(500, -25, "bad-txns-inputs-missingorspent", OUTCOME_REFUSED, -25);
 	check(500, -25, "Fee exceeds maximum configured by user", OUTCOME_REFUSED, -25);
 	check(500, -25, "Unspendable output exceeds maximum", OUTCOME_REFUSED, -25);
-	check(500, -22, "TX decode failed. Make sure the tx has at least one input.",
-	      OUTCOME_REFUSED, -22);
+	check(500, -22, "TX decode failed. Make sure the tx has at least one input.", OUTCOME_REFUSED, -22);
 }
 
 static void known_or_confirmed_is_acceptance(void **state)
@@ -133,8 +129,7 @@ static void http_errors_without_json_are_told_apart(void **state)
 	assert_int_equal(judge(503, "Work queue depth exceeded").outcome, OUTCOME_BUSY);
 	assert_int_equal(judge(503, "").outcome, OUTCOME_BUSY);
 	assert_int_equal(judge(404, "").outcome, OUTCOME_NO_VERDICT);
-	assert_int_equal(judge(405, "JSONRPC server handles only POST requests").outcome,
-			 OUTCOME_NO_VERDICT);
+	assert_int_equal(judge(405, "JSONRPC server handles only POST requests").outcome, OUTCOME_NO_VERDICT);
 	assert_int_equal(judge(500, "<html>").outcome, OUTCOME_NO_VERDICT);
 }
 

@@ -42,8 +42,8 @@ static struct headers *with_chain(uint8_t *raw, uint32_t cnt)
 	for (uint32_t i = 0; i < cnt; i += 1000) {
 		uint32_t part = cnt - i < 1000 ? cnt - i : 1000;
 
-		assert_int_equal(headers_add(h, raw + (size_t)i * HEADER_SZ, HEADER_SZ, part,
-					     INT64_MAX, &last, &new_cnt),
+		assert_int_equal(headers_add(h, raw + (size_t)i * HEADER_SZ, HEADER_SZ, part, INT64_MAX, &last,
+					     &new_cnt),
 				 HEADERS_OK);
 		assert_int_equal(new_cnt, part);
 	}
@@ -65,8 +65,7 @@ static void spoil(uint8_t raw[HEADER_SZ], bool valid)
 	} while (pow_valid(n, &hash, f.bits) != valid);
 }
 
-static enum headers_verdict add(struct headers *h, const uint8_t *raw, uint32_t cnt,
-				uint32_t *new_cnt)
+static enum headers_verdict add(struct headers *h, const uint8_t *raw, uint32_t cnt, uint32_t *new_cnt)
 {
 	uint32_t last;
 
@@ -126,8 +125,7 @@ static void every_wrong_header_is_refused_with_its_name_and_the_good_before_it_s
 	mine(bad, 1, hash_at(raw, 39), genesis_time + 9000, 0);
 	assert_int_equal(headers_add(h, bad, HEADER_SZ, 1, genesis_time + 1799, &last, &new_cnt),
 			 HEADERS_FUTURE);
-	assert_int_equal(headers_add(h, bad, HEADER_SZ, 1, genesis_time + 1800, &last, &new_cnt),
-			 HEADERS_OK);
+	assert_int_equal(headers_add(h, bad, HEADER_SZ, 1, genesis_time + 1800, &last, &new_cnt), HEADERS_OK);
 	assert_int_equal(add(h, more, 10, &new_cnt), HEADERS_OK);
 	assert_int_equal(new_cnt, 7);
 	assert_int_equal(add(h, more, 10, &new_cnt), HEADERS_OK);
@@ -366,9 +364,8 @@ static void random_branches_equal_a_slow_tree(void **state)
 	s.hash[0] = n->genesis_hash;
 	s.cnt = 1;
 	while (s.cnt < 3900) {
-		uint32_t from = s.cnt < 30 || vec_random(&rnd) % 3 == 0
-					? s.best
-					: s.cnt - 1 - vec_random(&rnd) % 20;
+		uint32_t from = s.cnt < 30 || vec_random(&rnd) % 3 == 0 ? s.best
+									: s.cnt - 1 - vec_random(&rnd) % 20;
 		uint32_t cnt = 1 + vec_random(&rnd) % 30, new_cnt;
 
 		mine(a, cnt, s.hash[from], genesis_time + s.height[from] + 1, s.cnt);
@@ -428,8 +425,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_chain_is_found_by_hash_and_by_height),
-		cmocka_unit_test(
-			every_wrong_header_is_refused_with_its_name_and_the_good_before_it_stay),
+		cmocka_unit_test(every_wrong_header_is_refused_with_its_name_and_the_good_before_it_stay),
 		cmocka_unit_test(impossible_targets_are_no_work_on_any_network),
 		cmocka_unit_test(the_consecutive_real_headers_link_above_an_anchor),
 		cmocka_unit_test(more_work_wins_and_equal_work_does_not),

@@ -41,9 +41,9 @@ static void permitted_transition_matches_the_vectors(void **state)
 	{
 		uint32_t height = (uint32_t)vec_int(v, "next_height");
 
-		assert_int_equal(rules_permitted(network_get(NET_MAIN), height, bits_of(v, "old"),
-						 bits_of(v, "new")),
-				 vec_bool(v, "permitted"));
+		assert_int_equal(
+			rules_permitted(network_get(NET_MAIN), height, bits_of(v, "old"), bits_of(v, "new")),
+			vec_bool(v, "permitted"));
 		assert_true(rules_permitted(network_get(NET_TESTNET3), height, bits_of(v, "old"),
 					    bits_of(v, "new")));
 	}
@@ -60,9 +60,8 @@ static void bip94_matches_the_vectors(void **state)
 	json_array_foreach(all, i, v)
 	{
 		const char *name = vec_str(v, "network");
-		bool ok = rules_bip94_ok(
-			(uint32_t)vec_int(v, "interval"), (uint32_t)vec_int(v, "new_height"),
-			(uint32_t)vec_int(v, "prev_time"), (uint32_t)vec_int(v, "new_time"));
+		bool ok = rules_bip94_ok((uint32_t)vec_int(v, "interval"), (uint32_t)vec_int(v, "new_height"),
+					 (uint32_t)vec_int(v, "prev_time"), (uint32_t)vec_int(v, "new_time"));
 
 		/* Elsewhere the rule does not exist, whatever the arithmetic says. */
 		if (strcmp(name, "testnet4") != 0 && strcmp(name, "regtest_v28") != 0)
@@ -135,8 +134,7 @@ static uint32_t put(struct headers *h, uint32_t parent, uint32_t bits, uint32_t 
 	return tree_insert(h, parent, &hash, &f);
 }
 
-static struct headers *tree_from(const struct network *n, uint32_t height, uint32_t bits,
-				 uint32_t time)
+static struct headers *tree_from(const struct network *n, uint32_t height, uint32_t bits, uint32_t time)
 {
 	uint8_t raw[HEADER_SZ];
 	struct header_fields f = {.bits = bits, .time = time};
@@ -150,8 +148,8 @@ static struct headers *tree_from(const struct network *n, uint32_t height, uint3
 static struct headers *known_chain(const struct network *n, const json_t *known, uint32_t *tip)
 {
 	json_t *first = json_array_get(known, 0), *v;
-	struct headers *h = tree_from(n, (uint32_t)vec_int(first, "height"),
-				      bits_of(first, "nbits"), (uint32_t)vec_int(first, "time"));
+	struct headers *h = tree_from(n, (uint32_t)vec_int(first, "height"), bits_of(first, "nbits"),
+				      (uint32_t)vec_int(first, "time"));
 	uint32_t time = (uint32_t)vec_int(first, "time"), bits = bits_of(first, "nbits");
 	size_t i;
 
@@ -189,8 +187,7 @@ static void next_work_matches_the_vectors(void **state)
 		assert_int_equal(headers_height(h, tip) + 1, vec_int(v, "new_height"));
 		for (unsigned k = 0; k <= sizeof(try) / sizeof(try[0]); k++) {
 			uint32_t bits = k == 0 ? want : try[k - 1];
-			struct header_fields f = {.bits = bits,
-						  .time = (uint32_t)vec_int(v, "new_time")};
+			struct header_fields f = {.bits = bits, .time = (uint32_t)vec_int(v, "new_time")};
 
 			assert_int_equal(context_check(h, tip, &f, INT64_MAX),
 					 bits == want ? HEADERS_OK : HEADERS_BAD_BITS);
@@ -203,8 +200,7 @@ static void next_work_matches_the_vectors(void **state)
 /* The walk back as the rule words it, one block at a time. */
 static uint32_t slow_walk_back(const struct headers *h, uint32_t idx)
 {
-	while (at(h, idx)->parent != HEADERS_NONE &&
-	       at(h, idx)->height % RULES_RETARGET_INTERVAL != 0 &&
+	while (at(h, idx)->parent != HEADERS_NONE && at(h, idx)->height % RULES_RETARGET_INTERVAL != 0 &&
 	       at(h, idx)->bits == h->net->pow_limit_bits)
 		idx = at(h, idx)->parent;
 	return at(h, idx)->bits;
@@ -315,10 +311,8 @@ static void fork_choice_matches_the_vectors(void **state)
 		bool b_wins = strcmp(vec_str(v, "best"), "b") == 0;
 
 		assert_int_equal(headers_best(h), b_wins ? b : a);
-		assert_int_equal(headers_work(h, a)->l[0],
-				 strtoull(vec_str(v, "work_a"), NULL, 16));
-		assert_int_equal(headers_work(h, b)->l[0],
-				 strtoull(vec_str(v, "work_b"), NULL, 16));
+		assert_int_equal(headers_work(h, a)->l[0], strtoull(vec_str(v, "work_a"), NULL, 16));
+		assert_int_equal(headers_work(h, b)->l[0], strtoull(vec_str(v, "work_b"), NULL, 16));
 		headers_free(h);
 	}
 	json_decref(root);

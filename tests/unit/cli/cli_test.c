@@ -186,8 +186,7 @@ static void answers_are_json_on_standard_output(void **state)
 
 static void values_may_be_given_by_place_or_by_name(void **state)
 {
-	json_t *a = expect_json(
-		RUN("getappointments", "locator=00050000000000000000000000000000", "limit=5"));
+	json_t *a = expect_json(RUN("getappointments", "locator=00050000000000000000000000000000", "limit=5"));
 	json_t *b = expect_json(RUN("getappointments", "00050000000000000000000000000000"));
 
 	(void)state;
@@ -208,8 +207,7 @@ static void the_socket_is_found_by_option_then_environment(void **state)
 	(void)state;
 	json_decref(expect_json(r));
 	expect_failure(RUN("--socket", "/nonexistent/s", "getpeers"), 3, "/nonexistent/s");
-	expect_failure(run_env("/nonexistent/t", (const char *const[]){"getpeers", NULL}), 3,
-		       "/nonexistent/t");
+	expect_failure(run_env("/nonexistent/t", (const char *const[]){"getpeers", NULL}), 3, "/nonexistent/t");
 	setenv("HOME", "/nonexistent", 1);
 	expect_failure(run_env(NULL, (const char *const[]){"getpeers", NULL}), 3,
 		       "/nonexistent/.vigil/main/control.sock");
@@ -315,11 +313,10 @@ static void what_is_no_server_is_status_three(void **state)
 {
 	static const struct {
 		const char *text, *error;
-	} rows[] = {
-		{NULL, "no answer from vigild within 1 s"},
-		{"hello\n", "not vigild's control socket"},
-		{"{\"jsonrpc\":\"2.0\",\"result\":1,\"id\":99}\n", "not vigild's control socket"},
-		{"{\"jsonrpc\"", "closed the connection"}};
+	} rows[] = {{NULL, "no answer from vigild within 1 s"},
+		    {"hello\n", "not vigild's control socket"},
+		    {"{\"jsonrpc\":\"2.0\",\"result\":1,\"id\":99}\n", "not vigild's control socket"},
+		    {"{\"jsonrpc\"", "closed the connection"}};
 	char path[96];
 	int status;
 
@@ -328,8 +325,7 @@ static void what_is_no_server_is_status_three(void **state)
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		pid_t pid = odd_server(path, rows[i].text);
 
-		expect_failure(RUN("--timeout", "1", "--socket", path, "getinfo"), 3,
-			       rows[i].error);
+		expect_failure(RUN("--timeout", "1", "--socket", path, "getinfo"), 3, rows[i].error);
 		kill(pid, SIGKILL);
 		waitpid(pid, &status, 0);
 		unlink(path);

@@ -62,8 +62,7 @@ static const char *text_of(const json_t *o, const char *key)
 
 static json_t *answer_register(void)
 {
-	const char *id = text_of(tower.body,
-				 tower.receipts == CLIENT_LEGACY ? "public_key" : "user_id");
+	const char *id = text_of(tower.body, tower.receipts == CLIENT_LEGACY ? "public_key" : "user_id");
 	uint8_t receipt[RECEIPT_REGISTRATION_MAX];
 	char sig[SIG_ZB_SZ + 1];
 	struct user_id user;
@@ -83,14 +82,13 @@ static json_t *answer_add(void)
 	const char *locator = text_of(json_object_get(tower.body, "appointment"), "locator");
 	uint8_t receipt[RECEIPT_APPOINTMENT_MAX];
 	char sig[SIG_ZB_SZ + 1];
-	size_t sz = receipt_appointment(receipt, tower.receipts, user_sig, strlen(user_sig),
-					START_BLOCK);
+	size_t sz = receipt_appointment(receipt, tower.receipts, user_sig, strlen(user_sig), START_BLOCK);
 
 	assert_true(sz > 0 && sig_sign(sig, tower.key.secret, receipt, sz));
 	return json_pack("{s:s, s:i, s:s, s:i, s:i}", "locator",
-			 tower.echo_wrong ? "00000000000000000000000000000000" : locator,
-			 "start_block", START_BLOCK, "signature", sig, "available_slots", SLOTS - 1,
-			 "subscription_expiry", EXPIRY);
+			 tower.echo_wrong ? "00000000000000000000000000000000" : locator, "start_block",
+			 START_BLOCK, "signature", sig, "available_slots", SLOTS - 1, "subscription_expiry",
+			 EXPIRY);
 }
 
 void http_post(struct http *h, const char *path, const char *body, struct http_answer *out)
@@ -139,8 +137,7 @@ static struct api *open_api(enum client_generation gen)
 
 /* --- tests ---------------------------------------------------------------------------------------------------- */
 
-static const struct locator some_locator = {
-	{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
+static const struct locator some_locator = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}};
 static const uint8_t some_blob[40] = {0xaa, 0xbb};
 
 static void receipts_of_both_generations_are_understood(void **state)
@@ -253,13 +250,12 @@ static void the_request_is_signed_over_its_contents(void **state)
 
 static void planted_breaches_become_appointments_that_open_with_their_dispute(void **state)
 {
-	static const char json[] =
-		"[{\"dispute_txid\": "
-		"\"c680bec15f1a849d7132bb8d896cd0654d211ed2cf5f8d75b8d08775f7f457d6\", "
-		"\"branch\": \"best\", \"penalty_hex\": \"0011223344\"},"
-		"{\"dispute_txid\": "
-		"\"c680bec15f1a849d7132bb8d896cd0654d211ed2cf5f8d75b8d08775f7f457d6\", "
-		"\"branch\": \"stale\", \"penalty_hex\": \"0011223344\"}]";
+	static const char json[] = "[{\"dispute_txid\": "
+				   "\"c680bec15f1a849d7132bb8d896cd0654d211ed2cf5f8d75b8d08775f7f457d6\", "
+				   "\"branch\": \"best\", \"penalty_hex\": \"0011223344\"},"
+				   "{\"dispute_txid\": "
+				   "\"c680bec15f1a849d7132bb8d896cd0654d211ed2cf5f8d75b8d08775f7f457d6\", "
+				   "\"branch\": \"stale\", \"penalty_hex\": \"0011223344\"}]";
 	/* Both forms of this txid's locator stand in spec/teos.md section 2. */
 	static const char *const locators[] = {"d657f4f77587d0b8758d5fcfd21e214d",
 					       "c680bec15f1a849d7132bb8d896cd065"};

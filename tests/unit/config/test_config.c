@@ -50,9 +50,9 @@ static void file_is(const char *text)
 }
 
 #define ARGV(...) ((const char *[]){"vigild", __VA_ARGS__})
-#define LOAD(...)                                                           \
-	config_load(&cfg, (int)(sizeof ARGV(__VA_ARGS__) / sizeof(char *)), \
-		    (char *const *)ARGV(__VA_ARGS__), why)
+#define LOAD(...)                                                                                             \
+	config_load(&cfg, (int)(sizeof ARGV(__VA_ARGS__) / sizeof(char *)), (char *const *)ARGV(__VA_ARGS__), \
+		    why)
 
 static enum config_verdict load_nothing(void)
 {
@@ -149,8 +149,7 @@ static void every_wrong_line_is_named_with_file_line_and_key(void **state)
 	refused_at("\n[apy]\nport=1\n", 3, "port", "no section [apy]");
 	refused_at("\xef\xbb\xbf[api]\nport=x\n", 2, "api.port", "whole number");
 	refused_at("port=1\n", 1, "port", "before any [section]");
-	refused_at("[api]\nport=1\nbind=::1\nport=2\n", 4, "api.port",
-		   "given twice (first on line 2)");
+	refused_at("[api]\nport=1\nbind=::1\nport=2\n", 4, "api.port", "given twice (first on line 2)");
 	refused_at("[api]\nport=1\n[log]\n[api]\nport=1\n", 5, "api.port", "given twice");
 	refused_at("[api]\nport\n", 2, "neither", "key=value");
 	refused_at("[api\nport=1\n", 1, "neither", "[section]");
@@ -162,8 +161,7 @@ static void every_bad_value_is_named_with_what_is_wrong(void **state)
 	static const struct {
 		const char *section, *line, *key, *reason;
 	} bad[] = {
-		{"api", "port=65536", "api.port",
-		 "\"65536\" is not a whole number from 0 to 65535"},
+		{"api", "port=65536", "api.port", "\"65536\" is not a whole number from 0 to 65535"},
 		{"api", "port=-1", "api.port", "not a whole number"},
 		{"api", "port=1x", "api.port", "not a whole number"},
 		{"api", "port=", "api.port", "not a whole number"},
@@ -176,11 +174,9 @@ static void every_bad_value_is_named_with_what_is_wrong(void **state)
 		{"chain", "anchor=00:1", "chain.anchor", "HASH:HEIGHT"},
 		{"chain", "anchor=000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f",
 		 "chain.anchor", "HASH:HEIGHT"},
-		{"chain",
-		 "anchor=000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26g:0",
+		{"chain", "anchor=000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26g:0",
 		 "chain.anchor", "HASH:HEIGHT"},
-		{"chain",
-		 "anchor=000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f:-1",
+		{"chain", "anchor=000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f:-1",
 		 "chain.anchor", "HASH:HEIGHT"},
 		{"teos", "subscription-slots=0", "teos.subscription-slots", "from 1 to 4294967295"},
 		{"rpc", "connect=:8332", "rpc.connect", "host:port"},
@@ -274,9 +270,9 @@ static void a_password_that_everybody_can_read_is_refused(void **state)
 static void nodes_are_listed_with_ports_and_need_credentials(void **state)
 {
 	(void)state;
-	assert_int_equal(LOAD("--rpc.connect=127.0.0.1:8000, node.example ,[::1]:9,[fe80::2]",
-			      "--rpc.cookie-file=~/c"),
-			 CONFIG_RUN);
+	assert_int_equal(
+		LOAD("--rpc.connect=127.0.0.1:8000, node.example ,[::1]:9,[fe80::2]", "--rpc.cookie-file=~/c"),
+		CONFIG_RUN);
 	assert_int_equal(cfg.node_cnt, 4);
 	assert_string_equal(cfg.nodes[0].host, "127.0.0.1");
 	assert_int_equal(cfg.nodes[0].port, 8000);
@@ -289,8 +285,7 @@ static void nodes_are_listed_with_ports_and_need_credentials(void **state)
 
 	assert_int_equal(LOAD("--rpc.connect=a:1"), CONFIG_BAD);
 	assert_non_null(strstr(why, "neither rpc.cookie-file nor rpc.user"));
-	assert_int_equal(LOAD("--rpc.connect=a:1", "--rpc.cookie-file=/c", "--rpc.user=u"),
-			 CONFIG_BAD);
+	assert_int_equal(LOAD("--rpc.connect=a:1", "--rpc.cookie-file=/c", "--rpc.user=u"), CONFIG_BAD);
 	assert_non_null(strstr(why, "use one way"));
 }
 
@@ -381,15 +376,14 @@ static void help_lists_every_key_and_the_sample_is_a_valid_file(void **state)
 	assert_int_equal(load_file(), CONFIG_RUN);
 	assert_memory_equal(&dflt, &cfg, sizeof cfg);
 
-	for (const char *k =
-		     "tower.network\0tower.data-dir\0api.bind\0api.port\0api.max-connections\0api."
-		     "threads\0"
-		     "api.body-limit\0link.socket\0chain.start\0chain.anchor\0control.socket\0"
-		     "teos.subscription-slots\0teos.subscription-duration\0teos.expiry-delta\0rpc."
-		     "connect\0"
-		     "rpc.user\0rpc.password\0rpc.cookie-file\0rpc.timeout-ms\0broadcast."
-		     "rebroadcast-blocks\0"
-		     "log.level\0log.file\0";
+	for (const char *k = "tower.network\0tower.data-dir\0api.bind\0api.port\0api.max-connections\0api."
+			     "threads\0"
+			     "api.body-limit\0link.socket\0chain.start\0chain.anchor\0control.socket\0"
+			     "teos.subscription-slots\0teos.subscription-duration\0teos.expiry-delta\0rpc."
+			     "connect\0"
+			     "rpc.user\0rpc.password\0rpc.cookie-file\0rpc.timeout-ms\0broadcast."
+			     "rebroadcast-blocks\0"
+			     "log.level\0log.file\0";
 	     *k; k += strlen(k) + 1) {
 		char want[64];
 
@@ -443,9 +437,8 @@ static void said_printably(const char *want)
 static void nothing_in_a_message_reaches_the_terminal_raw(void **state)
 {
 	static const char *const files[] = {
-		"[api]\n\033[31m\xc3\xa9=1\n",  "[api]\nport=\033[31m\xc3\xa9\n",
-		"[\033[31m\xc3\xa9]\nport=1\n", "\033[31m\xc3\xa9=1\n",
-		"[api]\n\033[31m\xc3\xa9\n",
+		"[api]\n\033[31m\xc3\xa9=1\n", "[api]\nport=\033[31m\xc3\xa9\n", "[\033[31m\xc3\xa9]\nport=1\n",
+		"\033[31m\xc3\xa9=1\n",        "[api]\n\033[31m\xc3\xa9\n",
 	};
 	char longest[4000];
 

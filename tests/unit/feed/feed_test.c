@@ -145,8 +145,8 @@ static void changes_without_a_session_are_left_to_the_next_load(void **state)
 
 /* --- where to begin ----------------------------------------------------------------------------------------- */
 
-static void check_start(const struct feed_config *cfg, enum link_start_mode mode,
-			const struct hash256 *root, uint32_t height)
+static void check_start(const struct feed_config *cfg, enum link_start_mode mode, const struct hash256 *root,
+			uint32_t height)
 {
 	struct world *w = world_new(cfg);
 	const struct link_start *s;
@@ -186,11 +186,8 @@ static void a_known_tower_resumes_at_its_last_block(void **state)
 
 	(void)state;
 	chain_make(&c, genesis(), 1);
-	w->tower.resume = (struct tower_resume){.resume = true,
-						.root_hash = *genesis(),
-						.root_height = 500,
-						.root_work = {9},
-						.header_cnt = 3};
+	w->tower.resume = (struct tower_resume){
+		.resume = true, .root_hash = *genesis(), .root_height = 500, .root_work = {9}, .header_cnt = 3};
 	memcpy(w->tower.headers, c.header, 3 * HEADER_SZ);
 	assert_true(STEP_UNTIL(w, w->dp.fd >= 0, 5000));
 	dp_hello(w);
@@ -214,8 +211,7 @@ static void a_dataplane_that_starts_elsewhere_is_refused(void **state)
 
 	(void)state;
 	chain_make(&c, genesis(), 1);
-	w->tower.resume =
-		(struct tower_resume){.resume = true, .root_hash = c.hash[4], .root_height = 5};
+	w->tower.resume = (struct tower_resume){.resume = true, .root_hash = c.hash[4], .root_height = 5};
 	assert_true(STEP_UNTIL(w, w->dp.fd >= 0, 5000));
 	dp_hello(w);
 	assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_START) == 1, 5000));
@@ -243,13 +239,11 @@ static void blocks_and_hits_reach_the_tower_in_order_and_are_acknowledged(void *
 	hit.raw_sz = 5;
 	dp_put(w, LINK_HIT, &hit, sizeof(hit), "\1\2\3\4\5", 5);
 	dp_connect(w, &c, 1, 2, 1);
-	dp_put(w, LINK_BLOCK_DISCONNECTED,
-	       &(struct link_block_disconnected){.height = 2, .hash = c.hash[1]},
+	dp_put(w, LINK_BLOCK_DISCONNECTED, &(struct link_block_disconnected){.height = 2, .hash = c.hash[1]},
 	       sizeof(struct link_block_disconnected), NULL, 0);
 	dp_connect(w, &other, 0, 2, 0);
 	dp_connect(w, &other, 1, 3, 0);
-	assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_BLOCK_ACK) >= 1 && w->tower.called[T_CONNECT] == 4,
-			       5000));
+	assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_BLOCK_ACK) >= 1 && w->tower.called[T_CONNECT] == 4, 5000));
 	STEP_UNTIL(w, false, 20);
 	assert_string_equal(w->tower.order, "SCHCDCC");
 	assert_true(w->tower.hit_has_raw);
@@ -484,8 +478,7 @@ static void peers_chain_and_counters_are_kept_for_the_session(void **state)
 	struct world *w = world_new(NULL);
 	struct link_peer_state p = {.peer_id = 1, .height = 5, .addr = "10.0.0.1:8333"};
 	struct link_chain_state s = {.best_header_height = 9, .ready_peer_cnt = 0};
-	struct link_stat stat[2] = {{.name = "a_total", .value = 3},
-				    {.name = "b_total", .value = 4}};
+	struct link_stat stat[2] = {{.name = "a_total", .value = 3}, {.name = "b_total", .value = 4}};
 	unsigned heights[4] = {0};
 	uint64_t sum = 0;
 
@@ -509,12 +502,10 @@ static void peers_chain_and_counters_are_kept_for_the_session(void **state)
 	dp_put(w, LINK_CHAIN_STATE, &s, sizeof(s), NULL, 0);
 	assert_true(STEP_UNTIL(w, w->tower.called[T_WAY_OPEN] == 2, 5000));
 	assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_STATS_GET) == 1, 5000));
-	dp_put(w, LINK_STATS, &(struct link_stats){.cnt = 2}, sizeof(struct link_stats), stat,
-	       sizeof(stat));
+	dp_put(w, LINK_STATS, &(struct link_stats){.cnt = 2}, sizeof(struct link_stats), stat, sizeof(stat));
 	feed_each_peer(w->feed, count_peer, heights);
 	assert_int_equal(heights[1], 6);
-	assert_true(
-		STEP_UNTIL(w, (sum = 0, feed_each_stat(w->feed, count_stat, &sum), sum > 0), 5000));
+	assert_true(STEP_UNTIL(w, (sum = 0, feed_each_stat(w->feed, count_stat, &sum), sum > 0), 5000));
 	assert_int_equal(sum, 7);
 	dp_hang_up(w);
 	assert_true(STEP_UNTIL(w, info_of(w).lost_total == 1, 5000));
@@ -530,8 +521,7 @@ static void a_peer_that_comes_or_comes_back_opens_the_way_although_another_is_th
 {
 	struct world *w = world_new(NULL);
 	struct link_chain_state s = {.ready_peer_cnt = 1};
-	struct link_peer_state a = {.peer_id = 1, .flags = LINK_PEER_READY, .connects = 1},
-			       b = {.peer_id = 2};
+	struct link_peer_state a = {.peer_id = 1, .flags = LINK_PEER_READY, .connects = 1}, b = {.peer_id = 2};
 	unsigned turn = 0;
 	static const struct {
 		uint32_t flags, connects;
@@ -743,9 +733,8 @@ static void a_broken_rule_costs_one_reconnect(void **state)
 		if (!STEP_UNTIL(w, info_of(w).protocol_errors_total == b + 1, 5000))
 			fail_msg("rule %u was not noticed", b);
 		assert_int_equal(w->tower.called[T_LOST], b + 1);
-		assert_int_equal(w->tower.called[T_HIT] + w->tower.called[T_CONNECT] +
-					 w->tower.called[T_DISCONNECT],
-				 0);
+		assert_int_equal(
+			w->tower.called[T_HIT] + w->tower.called[T_CONNECT] + w->tower.called[T_DISCONNECT], 0);
 		dp_hang_up(w);
 	}
 	open_session(w); /* and all is well again */
@@ -806,12 +795,9 @@ int main(void)
 		cmocka_unit_test(an_ack_does_not_overtake_an_add),
 		cmocka_unit_test(a_refused_add_is_sent_again_unless_deleted),
 		cmocka_unit_test(an_add_that_is_refused_again_and_again_ends_the_session_unsettled),
-		cmocka_unit_test(
-			a_block_acknowledged_while_an_add_is_refused_ends_the_session_unsettled),
-		cmocka_unit_test(
-			an_add_that_succeeds_after_a_refusal_is_settled_and_refusals_count_anew),
-		cmocka_unit_test(
-			a_peer_that_comes_or_comes_back_opens_the_way_although_another_is_there),
+		cmocka_unit_test(a_block_acknowledged_while_an_add_is_refused_ends_the_session_unsettled),
+		cmocka_unit_test(an_add_that_succeeds_after_a_refusal_is_settled_and_refusals_count_anew),
+		cmocka_unit_test(a_peer_that_comes_or_comes_back_opens_the_way_although_another_is_there),
 		cmocka_unit_test(broadcast_results_are_translated),
 		cmocka_unit_test(peers_chain_and_counters_are_kept_for_the_session),
 		cmocka_unit_test(a_lost_session_is_told_and_begun_again),

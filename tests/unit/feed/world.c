@@ -60,8 +60,7 @@ void tower_hit(struct tower *t, const struct link_hit *rec, const uint8_t *raw)
 	t->hit = *rec;
 	t->hit_has_raw = raw != NULL;
 	if (raw != NULL)
-		memcpy(t->hit_raw, raw,
-		       rec->raw_sz < sizeof(t->hit_raw) ? rec->raw_sz : sizeof(t->hit_raw));
+		memcpy(t->hit_raw, raw, rec->raw_sz < sizeof(t->hit_raw) ? rec->raw_sz : sizeof(t->hit_raw));
 	note(t, T_HIT, rec->flags & LINK_HIT_RECENT ? 'h' : 'H');
 }
 
@@ -89,8 +88,7 @@ void tower_session_lost(struct tower *t)
 	note(t, T_LOST, 'L');
 }
 
-void tower_broadcast_result(struct tower *t, const struct hash256 *txid,
-			    const struct node_answer *a)
+void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a)
 {
 	t->result = *a;
 	t->result_txid = *txid;
@@ -194,8 +192,7 @@ unsigned dp_cnt(const struct world *w, enum link_type type)
 	return n;
 }
 
-void dp_put(struct world *w, enum link_type type, const void *rec, size_t sz, const void *tail,
-	    size_t tail_sz)
+void dp_put(struct world *w, enum link_type type, const void *rec, size_t sz, const void *tail, size_t tail_sz)
 {
 	assert_true(link_writer_put(&w->dp.out, type, rec, sz, tail, tail_sz));
 }
@@ -245,14 +242,10 @@ void dp_chain_start(struct world *w, uint32_t height, const struct hash256 *hash
 	dp_put(w, LINK_CHAIN_START, &r, sizeof(r), NULL, 0);
 }
 
-void dp_connect(struct world *w, const struct chain *c, unsigned i, uint32_t height,
-		uint32_t hit_cnt)
+void dp_connect(struct world *w, const struct chain *c, unsigned i, uint32_t height, uint32_t hit_cnt)
 {
-	struct link_block_connected r = {.hash = c->hash[i],
-					 .height = height,
-					 .tx_cnt = 1,
-					 .total_sz = 300,
-					 .hit_cnt = hit_cnt};
+	struct link_block_connected r = {
+		.hash = c->hash[i], .height = height, .tx_cnt = 1, .total_sz = 300, .hit_cnt = hit_cnt};
 
 	memcpy(r.header, c->header[i], HEADER_SZ);
 	dp_put(w, LINK_BLOCK_CONNECTED, &r, sizeof(r), NULL, 0);

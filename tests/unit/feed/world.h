@@ -68,8 +68,7 @@ uint64_t test_now_ms(void);
 /* The nth (from 0) record of a type from control, or NULL. */
 const void *dp_rec(const struct world *w, enum link_type type, unsigned nth);
 unsigned dp_cnt(const struct world *w, enum link_type type);
-void dp_put(struct world *w, enum link_type type, const void *rec, size_t sz, const void *tail,
-	    size_t tail_sz);
+void dp_put(struct world *w, enum link_type type, const void *rec, size_t sz, const void *tail, size_t tail_sz);
 void dp_raw(struct world *w, const void *p, size_t sz);
 void dp_hang_up(struct world *w);
 void dp_hello(struct world *w);
@@ -82,8 +81,7 @@ struct chain {
 void chain_make(struct chain *c, const struct hash256 *base, unsigned salt);
 /* CHAIN_START for what START asked, at height with hash. */
 void dp_chain_start(struct world *w, uint32_t height, const struct hash256 *hash);
-void dp_connect(struct world *w, const struct chain *c, unsigned i, uint32_t height,
-		uint32_t hit_cnt);
+void dp_connect(struct world *w, const struct chain *c, unsigned i, uint32_t height, uint32_t hit_cnt);
 struct link_hit hit_make(const struct hash256 *block, uint32_t height, enum locator_scheme scheme);
 struct locator locator_nr(uint32_t i);
 /* Runs the opening up to FEED_ON at the genesis block (mode TIP). */

@@ -11,10 +11,10 @@
 #define PATH_SZ     512
 #define ARG_MAX_CNT 12
 
-static const char *const keys[] = {
-	"file",       "height_from_bip34",    "block_hash",     "prev_hash", "merkle_root",
-	"tx_count",   "merkle_root_verifies", "merkle_mutated", "pow_valid", "total_bytes",
-	"first_txid", "stripped_bytes",       "weight",         "last_txid", "sha256_of_txids"};
+static const char *const keys[] = {"file",        "height_from_bip34", "block_hash",           "prev_hash",
+				   "merkle_root", "tx_count",          "merkle_root_verifies", "merkle_mutated",
+				   "pow_valid",   "total_bytes",       "first_txid",           "stripped_bytes",
+				   "weight",      "last_txid",         "sha256_of_txids"};
 #define KEY_CNT (sizeof(keys) / sizeof(keys[0]))
 
 static char dir[64];
@@ -135,8 +135,7 @@ static void every_shared_block_equals_its_expected_values(void **state)
 		got = json_array_get(a, 0);
 		assert_int_equal(json_object_size(got), KEY_CNT);
 		for (size_t k = 0; k < KEY_CNT; k++) {
-			if (!json_equal(json_object_get(got, keys[k]),
-					json_object_get(want, keys[k])))
+			if (!json_equal(json_object_get(got, keys[k]), json_object_get(want, keys[k])))
 				fail_msg("%s: %s differs", path, keys[k]);
 		}
 		json_decref(a);
@@ -269,8 +268,7 @@ static void text_says_what_json_says(void **state)
 	assert_int_equal(r.status, 0);
 	for (size_t k = 0; k < KEY_CNT; k++)
 		assert_non_null(strstr(r.out, keys[k]));
-	assert_non_null(
-		strstr(r.out, "000000000000000000c238240ef6dcb26c37e75e16514e6ffc0aef7eee73e747"));
+	assert_non_null(strstr(r.out, "000000000000000000c238240ef6dcb26c37e75e16514e6ffc0aef7eee73e747"));
 	done(&r);
 	free(b.p);
 }
@@ -318,8 +316,7 @@ static void a_height_counts_only_where_bip34_vouches_for_it(void **state)
 		{"main", 2, 1335000000, 490897, false}, /* a claim from before activation */
 		{"testnet3", 2, 1400000000, 21111, true},
 		{"testnet3", 2, 1400000000, 21110, false},
-		{NULL, 0x20000000, 1474309984, 928848,
-		 true}, /* testnet3 runs ahead of main's pace */
+		{NULL, 0x20000000, 1474309984, 928848, true}, /* testnet3 runs ahead of main's pace */
 		{"main", 0x20000000, 1474309984, 928848, false},
 		{"regtest", 4, 1296688603, 1, true},
 		{"regtest", 4, 1296688603, 17, true},
@@ -331,8 +328,7 @@ static void a_height_counts_only_where_bip34_vouches_for_it(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		const struct network *n = cases[i].net != NULL ? network_by_name(cases[i].net)
-							       : NULL;
+		const struct network *n = cases[i].net != NULL ? network_by_name(cases[i].net) : NULL;
 		struct header_fields h = {.version = cases[i].version, .time = cases[i].time};
 
 		if (inspect_bip34_in_force(n, &h, cases[i].height) != cases[i].in_force)
@@ -349,9 +345,8 @@ static int make_dir(void **state)
 
 static int remove_dir(void **state)
 {
-	static const char *const names[] = {"blk00000.dat", "xor.dat",    "good.raw",
-					    "cut.raw",      "junk.raw",   "changed.raw",
-					    "mutated.raw",  "no_work.raw"};
+	static const char *const names[] = {"blk00000.dat", "xor.dat",     "good.raw",    "cut.raw",
+					    "junk.raw",     "changed.raw", "mutated.raw", "no_work.raw"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -32,10 +32,9 @@ static void every_kind_of_value_has_its_form(void **state)
 	(void)state;
 	FORMAT(log_str("s", "plain-word.1"), log_u64("u", UINT64_MAX), log_i64("i", INT64_MIN),
 	       log_bool("b", true), log_hex("h", "\x00\xff", 2), log_hash("txid", hash));
-	assert_string_equal(
-		line,
-		HEAD " s=plain-word.1 u=18446744073709551615 i=-9223372036854775808 b=true h=00ff "
-		     "txid=01000000000000000000000000000000000000000000000000000000000000aa\n");
+	assert_string_equal(line,
+			    HEAD " s=plain-word.1 u=18446744073709551615 i=-9223372036854775808 b=true h=00ff "
+				 "txid=01000000000000000000000000000000000000000000000000000000000000aa\n");
 }
 
 static void hostile_text_stays_one_printable_line(void **state)
@@ -44,8 +43,7 @@ static void hostile_text_stays_one_printable_line(void **state)
 
 	(void)state;
 	FORMAT(log_str("v", evil));
-	assert_string_equal(line, HEAD
-			    " v=\"a\\nlevel=error \\\"x\\\" \\\\ \\x1b[31m\\xff\\x7f\\t\\r\"\n");
+	assert_string_equal(line, HEAD " v=\"a\\nlevel=error \\\"x\\\" \\\\ \\x1b[31m\\xff\\x7f\\t\\r\"\n");
 
 	for (unsigned c = 0; c < 256; c++) {
 		char one = (char)c;
@@ -177,8 +175,7 @@ static void *writer(void *arg)
 	unsigned id = *(unsigned *)arg;
 
 	for (unsigned i = 0; i < LINES; i++)
-		log_info("t", "concurrent", log_u64("id", id), log_u64("i", i),
-			 log_str("end", "END"));
+		log_info("t", "concurrent", log_u64("id", id), log_u64("i", i), log_str("end", "END"));
 	return NULL;
 }
 
@@ -234,8 +231,7 @@ int main(void)
 		cmocka_unit_test(text_for_a_terminal_is_printable_ascii_and_is_cut_with_a_mark),
 	};
 	const struct CMUnitTest files[] = {
-		cmocka_unit_test(
-			a_log_file_is_private_reopens_under_its_name_and_honours_the_level),
+		cmocka_unit_test(a_log_file_is_private_reopens_under_its_name_and_honours_the_level),
 		cmocka_unit_test(a_path_that_cannot_be_opened_is_an_error),
 		cmocka_unit_test(lines_of_threads_never_mix),
 	};

@@ -85,8 +85,8 @@ static void nothing_outside_of_the_bytes_is_read(void **state)
 /* The first definition in the order in which the dynamic linker looks is the one that lwIP gets. */
 static void lwip_is_bound_to_our_definitions(void **state)
 {
-	static const char *const name[] = {"lwip_standard_chksum", "sys_arch_protect",
-					   "sys_arch_unprotect", "sys_now", "tcp_next_iss"};
+	static const char *const name[] = {"lwip_standard_chksum", "sys_arch_protect", "sys_arch_unprotect",
+					   "sys_now", "tcp_next_iss"};
 	Dl_info ours, theirs;
 
 	(void)state;
@@ -107,8 +107,7 @@ static double gbytes_per_s(lwip_sum *f, const uint8_t *p, int sz)
 	for (int i = 0; i < ROUNDS; i++)
 		sink = (u16_t)(sink + f(p, sz));
 	clock_gettime(CLOCK_MONOTONIC, &b);
-	return (double)sz * ROUNDS /
-	       ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec));
+	return (double)sz * ROUNDS / ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec));
 }
 
 static u16_t ours_through_lwip(const void *p, int sz)

@@ -137,17 +137,13 @@ static void *accept_none(void *arg, const struct net_addr *from)
 	return NULL;
 }
 
-static const struct net_conn_ops stream_ops = {.on_connected = stream_on,
-					       .on_data = drain,
-					       .on_sendable = stream_on,
-					       .on_closed = note_closed};
+static const struct net_conn_ops stream_ops = {
+	.on_connected = stream_on, .on_data = drain, .on_sendable = stream_on, .on_closed = note_closed};
 static const struct net_conn_ops abort_ops = {.on_data = abort_on_data, .on_closed = note_closed};
 static const struct net_conn_ops close_ops = {
 	.on_connected = fill_and_close, .on_data = drain, .on_closed = note_closed};
-static const struct net_conn_ops counts_ops = {.on_connected = stream_on,
-					       .on_data = count_data,
-					       .on_sendable = stream_on,
-					       .on_closed = note_closed};
+static const struct net_conn_ops counts_ops = {
+	.on_connected = stream_on, .on_data = count_data, .on_sendable = stream_on, .on_closed = note_closed};
 static const struct net_conn_ops last_ops = {.on_data = drain, .on_closed = count_closed};
 
 static struct peer streams, aborts, closes, refuses, counts, last;
@@ -180,15 +176,14 @@ static int serve(const struct node *self)
 	if (counts.accepted != 0)
 		NODE_REQUIRE(counts.why == NET_CLOSED_REMOTE && counts.got == QUEUED);
 	net_stats_get(n, &s);
-	NODE_REQUIRE(s.conns_opened == (uint64_t)streams.accepted + aborts.accepted +
-					       closes.accepted + counts.accepted + last.accepted);
+	NODE_REQUIRE(s.conns_opened == (uint64_t)streams.accepted + aborts.accepted + closes.accepted +
+					       counts.accepted + last.accepted);
 	return 0;
 }
 
 /* ---- the client's tests ---- */
 
-static struct net_conn *dial(const struct node *self, uint16_t port, const struct net_conn_ops *ops,
-			     void *arg)
+static struct net_conn *dial(const struct node *self, uint16_t port, const struct net_conn_ops *ops, void *arg)
 {
 	struct net_addr to;
 
@@ -218,8 +213,7 @@ static int finish(const struct node *self)
 
 static int dial_deaf(const struct node *self)
 {
-	static const struct net_conn_ops ops = {.on_connected = count_connected,
-						.on_closed = count_closed};
+	static const struct net_conn_ops ops = {.on_connected = count_connected, .on_closed = count_closed};
 	struct peer p = {0};
 
 	NODE_REQUIRE(node_await(self, "listening", RUN_MS));
@@ -370,9 +364,8 @@ static void redial_closed(void *arg, struct net_conn *c, enum net_close_reason w
 
 static void redial(struct redialer *r)
 {
-	static const struct net_conn_ops ops = {.on_connected = redial_connected,
-						.on_data = redial_data,
-						.on_closed = redial_closed};
+	static const struct net_conn_ops ops = {
+		.on_connected = redial_connected, .on_data = redial_data, .on_closed = redial_closed};
 
 	if (r->round == REDIALS)
 		r->done = true;
@@ -412,8 +405,7 @@ static bool open_alone(struct net **n)
 
 static int wait_in_vain(const struct node *self)
 {
-	static const struct net_conn_ops ops = {.on_connected = count_connected,
-						.on_closed = count_closed};
+	static const struct net_conn_ops ops = {.on_connected = count_connected, .on_closed = count_closed};
 	struct net_addr to;
 	struct net *n;
 	struct peer p = {0};
@@ -441,9 +433,8 @@ static void a_peer_that_never_answers_times_out_in_ten_seconds(void **state)
 static int dial_the_impossible(const struct node *self)
 {
 	static const char *const no[] = {
-		"[::1]:8333",      "[2001:db8::1]:8333", "10.9.8.2:8333",  "127.0.0.1:8333",
-		"10.9.8.255:8333", "255.255.255.255:1",  "224.0.0.1:8333", "0.0.0.0:8333",
-		"10.9.9.1:8333",   "8.8.8.8:8333"};
+		"[::1]:8333",        "[2001:db8::1]:8333", "10.9.8.2:8333", "127.0.0.1:8333", "10.9.8.255:8333",
+		"255.255.255.255:1", "224.0.0.1:8333",     "0.0.0.0:8333",  "10.9.9.1:8333",  "8.8.8.8:8333"};
 	static const struct net_conn_ops ops = {.on_closed = count_closed};
 	struct net_addr to;
 	struct net *n;

@@ -193,11 +193,8 @@ static int ignore_strangers(const struct node *self)
 	(void)self;
 	NODE_REQUIRE(set_up(false));
 	for (size_t i = 0; i < sizeof(pair) / sizeof(pair[0]); i++) {
-		const struct wire_tcp t = {.src = pair[i].src,
-					   .dst = pair[i].dst,
-					   .sport = 1,
-					   .dport = 2,
-					   .flags = TCP_SYN};
+		const struct wire_tcp t = {
+			.src = pair[i].src, .dst = pair[i].dst, .sport = 1, .dport = 2, .flags = TCP_SYN};
 
 		NODE_REQUIRE(put_tcp(&t));
 		sz = wire_make_ping(f, pair[i].src, pair[i].dst);
@@ -422,12 +419,10 @@ static int throw_rubbish(const struct node *self)
 		bent.seq += rng(8) == 0 ? rng(UINT32_MAX) : rng(3000) - 1500;
 		bent.ack += rng(8) == 0 ? rng(UINT32_MAX) : rng(3000) - 1500;
 		bent.wnd = (uint16_t)rng(65536);
-		bent.flags = rng(50) != 0 ? (uint8_t)(TCP_ACK | (rng(2) * TCP_PSH))
-					  : (uint8_t)rng(256);
+		bent.flags = rng(50) != 0 ? (uint8_t)(TCP_ACK | (rng(2) * TCP_PSH)) : (uint8_t)rng(256);
 		bent.data = text;
 		bent.sz = rng(sizeof(text));
-		sz = rng(20) == 0 ? wire_make_ping(f, WIRE_PEER_IP, WIRE_OUR_IP)
-				  : wire_make_tcp(f, &bent);
+		sz = rng(20) == 0 ? wire_make_ping(f, WIRE_PEER_IP, WIRE_OUR_IP) : wire_make_tcp(f, &bent);
 		for (unsigned k = rng(6); k > 3; k--)
 			f[rng((uint32_t)sz)] ^= (uint8_t)(1u << rng(8));
 		if (rng(10) == 0)

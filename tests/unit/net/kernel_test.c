@@ -231,8 +231,7 @@ static int over_tap(const struct node *self)
 	const char *why;
 	struct net *n;
 	/* The port's own MAC is that of the kernel's side. */
-	const struct net_config cfg = {
-		.ip4 = {10, 9, 8, 2}, .prefix_len = 24, .mac = {2, 0, 0, 0, 0, 2}};
+	const struct net_config cfg = {.ip4 = {10, 9, 8, 2}, .prefix_len = 24, .mac = {2, 0, 0, 0, 0, 2}};
 
 	(void)self;
 	if (net_open(&n, &cfg, &why) != 0) {

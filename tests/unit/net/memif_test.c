@@ -203,8 +203,7 @@ static int dial_one(const struct node *self)
 	net_stats_get(self->net, &s);
 	printf("# %.1f Gbit/s both ways together, content made and checked; %lu frames in, %lu "
 	       "out\n",
-	       (double)transfer_sz * 16 / (double)(node_now_ns() - start), s.rx_frames,
-	       s.tx_frames);
+	       (double)transfer_sz * 16 / (double)(node_now_ns() - start), s.rx_frames, s.tx_frames);
 	fflush(stdout);
 	return rc;
 }
@@ -251,10 +250,8 @@ static int dial_faulty(const struct node *self)
 
 static void a_hundredth_of_frames_lost_changes_no_byte(void **state)
 {
-	const struct net_config server = {
-		.drop_rx_ppm = 5000, .drop_tx_ppm = 5000, .fault_seed = 7};
-	const struct net_config client = {
-		.drop_rx_ppm = 5000, .drop_tx_ppm = 5000, .fault_seed = 8};
+	const struct net_config server = {.drop_rx_ppm = 5000, .drop_tx_ppm = 5000, .fault_seed = 7};
+	const struct net_config client = {.drop_rx_ppm = 5000, .drop_tx_ppm = 5000, .fault_seed = 8};
 
 	(void)state;
 	node_pair(serve_faulty, dial_faulty, &server, &client);
@@ -507,8 +504,7 @@ static void *unmap(void *arg)
 
 static void memory_is_not_unmapped_under_a_burst(void **state)
 {
-	volatile uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-				   -1, 0);
+	volatile uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	pthread_t other;
 	Dl_info ours, theirs;
 
@@ -523,8 +519,7 @@ static void memory_is_not_unmapped_under_a_burst(void **state)
 	pthread_join(other, NULL);
 	assert_true(atomic_load(&unmapped));
 	/* And it is this munmap that drivers are bound to. */
-	assert_int_not_equal(dladdr((void *)(uintptr_t)memory_is_not_unmapped_under_a_burst, &ours),
-			     0);
+	assert_int_not_equal(dladdr((void *)(uintptr_t)memory_is_not_unmapped_under_a_burst, &ours), 0);
 	assert_int_not_equal(dladdr(dlsym(RTLD_DEFAULT, "munmap"), &theirs), 0);
 	assert_ptr_equal(theirs.dli_fbase, ours.dli_fbase);
 }

@@ -152,8 +152,7 @@ static bool start_eal(const struct node *self, const char *vdev)
 	return rte_eal_init((int)(sizeof(argv) / sizeof(argv[0])) - 1, argv) >= 0;
 }
 
-static int child(node_role *role, struct node *self, const char *vdev,
-		 const struct net_config *faults)
+static int child(node_role *role, struct node *self, const char *vdev, const struct net_config *faults)
 {
 	struct net_config cfg = {0};
 	const char *why;
@@ -179,8 +178,7 @@ static int child(node_role *role, struct node *self, const char *vdev,
 	return rc;
 }
 
-static pid_t start_child(node_role *role, struct node *self, const char *vdev,
-			 const struct net_config *faults)
+static pid_t start_child(node_role *role, struct node *self, const char *vdev, const struct net_config *faults)
 {
 	pid_t pid;
 
@@ -276,8 +274,7 @@ static bool kill_when_busy(pid_t pid, const char *dir, unsigned extra_ms)
 	return waitpid(pid, &st, 0) == pid && WIFSIGNALED(st) && WTERMSIG(st) == SIGKILL;
 }
 
-void node_survives(node_role *survivor, bool is_server, node_role *victim, unsigned kills,
-		   node_role *last)
+void node_survives(node_role *survivor, bool is_server, node_role *victim, unsigned kills, node_role *last)
 {
 	static const struct net_config plain;
 	char dir[] = "/tmp/vigil-net-XXXXXX";

@@ -28,8 +28,7 @@ void node_pair(node_role *server, node_role *client, const struct net_config *cf
 
 /* The survivor runs to its end; meanwhile victims on the other side are killed, one after the other, each a
    little later than the one before after it has set the mark "busy".  The last one lives. */
-void node_survives(node_role *survivor, bool is_server, node_role *victim, unsigned kills,
-		   node_role *last);
+void node_survives(node_role *survivor, bool is_server, node_role *victim, unsigned kills, node_role *last);
 
 /* One child with EAL and the device arguments given, no net yet (self->net is NULL). */
 void node_alone(node_role *role, const char *vdev);
@@ -52,13 +51,12 @@ bool node_await(const struct node *self, const char *what, unsigned ms);
 void node_fill(uint8_t *p, size_t sz, uint64_t stream, uint64_t at);
 bool node_check(const uint8_t *p, size_t sz, uint64_t stream, uint64_t at);
 
-#define NODE_REQUIRE(cond)                                                                        \
-	do {                                                                                      \
-		if (!(cond)) {                                                                    \
-			fprintf(stderr, "%s:%d: %s: %s is false\n", __FILE__, __LINE__, __func__, \
-				#cond);                                                           \
-			return 1;                                                                 \
-		}                                                                                 \
+#define NODE_REQUIRE(cond)                                                                                \
+	do {                                                                                              \
+		if (!(cond)) {                                                                            \
+			fprintf(stderr, "%s:%d: %s: %s is false\n", __FILE__, __LINE__, __func__, #cond); \
+			return 1;                                                                         \
+		}                                                                                         \
 	} while (0)
 
 #endif

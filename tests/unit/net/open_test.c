@@ -10,8 +10,7 @@
 
 #include <cmocka.h>
 
-static const struct net_config good = {
-	.ip4 = {10, 9, 8, 2}, .prefix_len = 24, .gateway4 = {10, 9, 8, 1}};
+static const struct net_config good = {.ip4 = {10, 9, 8, 2}, .prefix_len = 24, .gateway4 = {10, 9, 8, 1}};
 
 static bool refused(const struct net_config *cfg, int err, const char *word)
 {

@@ -54,8 +54,7 @@ static struct bytes payload_of(const char *name)
 	struct bytes b = {0};
 	size_t i;
 
-	json_array_foreach(all, i, v) if (strcmp(vec_str(v, "name"), name) == 0)
-		b = vec_hex(v, "payload");
+	json_array_foreach(all, i, v) if (strcmp(vec_str(v, "name"), name) == 0) b = vec_hex(v, "payload");
 	json_decref(root);
 	assert_non_null(b.p);
 	return b;
@@ -133,8 +132,7 @@ static void getheaders_matches_the_vector(void **state)
 	assert_int_equal(g.cnt, 1);
 	assert_memory_equal(g.hashes, network_get(NET_MAIN)->genesis_hash.b, HASH_SZ);
 	assert_true(hash256_is_zero(&g.stop));
-	assert_int_equal(p2p_getheaders_encode(out, &network_get(NET_MAIN)->genesis_hash, 1, NULL),
-			 b.sz);
+	assert_int_equal(p2p_getheaders_encode(out, &network_get(NET_MAIN)->genesis_hash, 1, NULL), b.sz);
 	assert_memory_equal(out, b.p, b.sz);
 	for (size_t sz = 0; sz < b.sz; sz++)
 		assert_false(p2p_getheaders_decode(&g, vec_guarded(b.p, sz), sz));

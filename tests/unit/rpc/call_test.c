@@ -62,8 +62,8 @@ static json_t *call(const char *method, const char *params)
 	bool not_json;
 	json_t *r, *result;
 
-	snprintf(text, sizeof(text),
-		 "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method, params);
+	snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method,
+		 params);
 	r = ask(text, &not_json);
 	result = json_incref(json_object_get(r, "result"));
 	if (result == NULL)
@@ -72,8 +72,7 @@ static json_t *call(const char *method, const char *params)
 	return result;
 }
 
-#define REQ(method, params) \
-	"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"" method "\",\"params\":" params "}"
+#define REQ(method, params) "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"" method "\",\"params\":" params "}"
 
 static void requests_that_are_wrong_get_the_codes_of_json_rpc(void **state)
 {
@@ -85,11 +84,9 @@ static void requests_that_are_wrong_get_the_codes_of_json_rpc(void **state)
 	assert_int_equal(code_of("[]"), RPC_BAD_REQUEST);
 	assert_int_equal(code_of("[" REQ("help", "[]") "]"), RPC_BAD_REQUEST);
 	assert_int_equal(code_of("{\"id\":1}"), RPC_BAD_REQUEST);
-	assert_int_equal(code_of("{\"id\":1,\"jsonrpc\":\"1.0\",\"method\":\"help\"}"),
-			 RPC_BAD_REQUEST);
+	assert_int_equal(code_of("{\"id\":1,\"jsonrpc\":\"1.0\",\"method\":\"help\"}"), RPC_BAD_REQUEST);
 	assert_int_equal(code_of("{\"id\":1,\"jsonrpc\":\"2.0\",\"method\":7}"), RPC_BAD_REQUEST);
-	assert_int_equal(code_of("{\"id\":[],\"jsonrpc\":\"2.0\",\"method\":\"help\"}"),
-			 RPC_BAD_REQUEST);
+	assert_int_equal(code_of("{\"id\":[],\"jsonrpc\":\"2.0\",\"method\":\"help\"}"), RPC_BAD_REQUEST);
 	assert_int_equal(code_of(REQ("help", "7")), RPC_BAD_REQUEST);
 	assert_int_equal(code_of(REQ("nonsense", "[]")), RPC_NO_METHOD);
 	assert_int_equal(code_of(REQ("\xc3\xa9\xc3\xa9", "[]")), RPC_NO_METHOD);
@@ -150,8 +147,7 @@ static void the_id_comes_back_as_it_was(void **state)
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
 		json_t *want = json_loads(ids[i], JSON_DECODE_ANY, NULL), *r;
 
-		snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"help\"}",
-			 ids[i]);
+		snprintf(text, sizeof(text), "{\"jsonrpc\":\"2.0\",\"id\":%s,\"method\":\"help\"}", ids[i]);
 		r = ask(text, &not_json);
 		assert_true(json_equal(json_object_get(r, "id"), want));
 		json_decref(r);
@@ -177,12 +173,9 @@ static void expect_keys(const json_t *o, const char *const *keys, size_t cnt)
 
 static void gettowerinfo_has_the_keys_of_the_reference(void **state)
 {
-	static const char *const keys[] = {"tower_id",
-					   "n_registered_users",
-					   "n_watcher_appointments",
-					   "n_responder_trackers",
-					   "bitcoind_reachable",
-					   "addresses"};
+	static const char *const keys[] = {
+		"tower_id",           "n_registered_users", "n_watcher_appointments", "n_responder_trackers",
+		"bitcoind_reachable", "addresses"};
 	static const char *const address_keys[] = {"type", "address", "port"};
 	json_t *r = call("gettowerinfo", "[]");
 
@@ -196,24 +189,22 @@ static void gettowerinfo_has_the_keys_of_the_reference(void **state)
 
 static void every_method_without_parameters_answers(void **state)
 {
-	static const char *const names[] = {"getinfo",     "gettowerinfo", "getusers",
-					    "getpeers",    "getcounters",  "getallappointments",
-					    "gettrackers", "help"};
+	static const char *const names[] = {"getinfo",     "gettowerinfo",       "getusers",    "getpeers",
+					    "getcounters", "getallappointments", "gettrackers", "help"};
 	json_t *r;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		json_decref(call(names[i], "{}"));
 	r = call("getinfo", "[]");
-	assert_string_equal(
-		json_string_value(json_object_get(json_object_get(r, "dataplane"), "txid_kernel")),
-		"0123456789abcdef");
+	assert_string_equal(json_string_value(json_object_get(json_object_get(r, "dataplane"), "txid_kernel")),
+			    "0123456789abcdef");
 	json_decref(r);
 	r = call("getpeers", "[]");
 	r = (json_decref(r), call("getpeers", "[]"));
-	assert_string_equal(json_string_value(json_object_get(
-				    json_array_get(json_object_get(r, "peers"), 0), "services")),
-			    "0000000000000409");
+	assert_string_equal(
+		json_string_value(json_object_get(json_array_get(json_object_get(r, "peers"), 0), "services")),
+		"0000000000000409");
 	json_decref(r);
 }
 
@@ -225,8 +216,7 @@ static void expect_counter_names(const json_t *o)
 
 	json_object_foreach((json_t *)o, name, v)
 	{
-		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_"),
-				 strlen(name));
+		assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_"), strlen(name));
 		if (json_is_object(v))
 			expect_counter_names(v);
 		else
@@ -238,10 +228,9 @@ static void getcounters_gives_every_module_s_counters_under_its_name(void **stat
 {
 	struct tower_info ti;
 	json_t *r, *control;
-	int breaches, blocks, dropped = -1, http, connections, requests, ok, refused, unavailable,
-			      cut, ping, other, healthy, batches, syncs, failures, recoveries,
-			      backlog, sessions, lost, protocol, adds, sent, unsent, pending,
-			      clients, hashed;
+	int breaches, blocks, dropped = -1, http, connections, requests, ok, refused, unavailable, cut, ping,
+			      other, healthy, batches, syncs, failures, recoveries, backlog, sessions, lost,
+			      protocol, adds, sent, unsent, pending, clients, hashed;
 
 	(void)state;
 	counters = (struct rpc_info){.client_cnt = 41};
@@ -253,24 +242,23 @@ static void getcounters_gives_every_module_s_counters_under_its_name(void **stat
 	tower_info_get(&tower, &ti);
 	assert_int_equal(json_unpack(control, "{s:{s:i,s:i}, s:{s:i}, s:{s:i}, s:{s:i}}", "tower",
 				     "breaches_total", &breaches, "blocks_total", &blocks, "log",
-				     "dropped_total", &dropped, "carrier", "pending", &pending,
-				     "rpc", "clients", &clients),
+				     "dropped_total", &dropped, "carrier", "pending", &pending, "rpc",
+				     "clients", &clients),
 			 0);
 	assert_int_equal(breaches, ti.breaches_total);
 	assert_int_equal(blocks, ti.blocks_total);
 	assert_int_equal(dropped, log_dropped());
 	assert_int_equal(pending, 3);
 	assert_int_equal(clients, 41);
-	assert_int_equal(
-		json_unpack(control,
-			    "{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i, s:{s:{s:i}, s:{s:i}, s:{}, s:{}, "
-			    "s:{}, !} !}}",
-			    "http", "connections", &http, "connections_total", &connections,
-			    "requests_total", &requests, "ok_total", &ok, "refused_total", &refused,
-			    "unavailable_total", &unavailable, "cut_total", &cut, "endpoints",
-			    "ping", "refused_total", &ping, "other", "unavailable_total", &other,
-			    "register", "add_appointment", "get_appointment"),
-		0);
+	assert_int_equal(json_unpack(control,
+				     "{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i, s:{s:{s:i}, s:{s:i}, s:{}, s:{}, "
+				     "s:{}, !} !}}",
+				     "http", "connections", &http, "connections_total", &connections,
+				     "requests_total", &requests, "ok_total", &ok, "refused_total", &refused,
+				     "unavailable_total", &unavailable, "cut_total", &cut, "endpoints", "ping",
+				     "refused_total", &ping, "other", "unavailable_total", &other, "register",
+				     "add_appointment", "get_appointment"),
+			 0);
 	assert_int_equal(http, 4);
 	assert_int_equal(connections, 5);
 	assert_int_equal(requests, 6);
@@ -280,20 +268,19 @@ static void getcounters_gives_every_module_s_counters_under_its_name(void **stat
 	assert_int_equal(cut, 10);
 	assert_int_equal(ping, 32);
 	assert_int_equal(other, 43);
-	assert_int_equal(json_unpack(control, "{s:{s:b,s:i,s:i,s:i,s:i !}}", "store", "ok",
-				     &healthy, "batches_total", &batches, "syncs_total", &syncs,
-				     "failures_total", &failures, "recoveries_total", &recoveries),
+	assert_int_equal(json_unpack(control, "{s:{s:b,s:i,s:i,s:i,s:i !}}", "store", "ok", &healthy,
+				     "batches_total", &batches, "syncs_total", &syncs, "failures_total",
+				     &failures, "recoveries_total", &recoveries),
 			 0);
 	assert_false(healthy);
 	assert_int_equal(batches, 21);
 	assert_int_equal(syncs, 22);
 	assert_int_equal(failures, 23);
 	assert_int_equal(recoveries, 24);
-	assert_int_equal(json_unpack(control, "{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i !}}", "feed",
-				     "backlog", &backlog, "sessions_total", &sessions, "lost_total",
-				     &lost, "protocol_errors_total", &protocol, "add_errors_total",
-				     &adds, "broadcasts_total", &sent, "broadcasts_unsent_total",
-				     &unsent),
+	assert_int_equal(json_unpack(control, "{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i !}}", "feed", "backlog",
+				     &backlog, "sessions_total", &sessions, "lost_total", &lost,
+				     "protocol_errors_total", &protocol, "add_errors_total", &adds,
+				     "broadcasts_total", &sent, "broadcasts_unsent_total", &unsent),
 			 0);
 	assert_int_equal(backlog, 31);
 	assert_int_equal(sessions, 32);
@@ -322,8 +309,8 @@ static void help_describes_every_method(void **state)
 }
 
 /* Pages through a list and checks that each row comes once, whatever the limit. */
-static size_t page_through(const char *method, const char *list, const char *more_params,
-			   unsigned limit, json_t *all)
+static size_t page_through(const char *method, const char *list, const char *more_params, unsigned limit,
+			   json_t *all)
 {
 	char params[512], after[256] = "null";
 	size_t pages = 0;
@@ -331,8 +318,7 @@ static size_t page_through(const char *method, const char *list, const char *mor
 	for (;;) {
 		json_t *r, *next, *rows;
 
-		snprintf(params, sizeof(params), "{%s\"after\":%s,\"limit\":%u}", more_params,
-			 after, limit);
+		snprintf(params, sizeof(params), "{%s\"after\":%s,\"limit\":%u}", more_params, after, limit);
 		r = call(method, params);
 		rows = json_object_get(r, list);
 		next = json_object_get(r, "next");
@@ -355,23 +341,21 @@ static void pages_give_every_row_once(void **state)
 	static const struct {
 		const char *method, *list, *more;
 		size_t rows;
-	} lists[] = {{"getallappointments", "appointments", "", FAKE_APPTS},
-		     {"gettrackers", "trackers", "", FAKE_APPTS / 10},
-		     {"getusers", "user_ids", "", FAKE_USERS},
-		     {"getappointments", "appointments",
-		      "\"locator\":\"00000000000000000000000000000000\",", 2},
-		     {"getappointments", "appointments",
-		      "\"locator\":\"00050000000000000000000000000000\",", 1},
-		     {"getappointments", "appointments",
-		      "\"locator\":\"ff000000000000000000000000000000\",", 0}};
+	} lists[] = {
+		{"getallappointments", "appointments", "", FAKE_APPTS},
+		{"gettrackers", "trackers", "", FAKE_APPTS / 10},
+		{"getusers", "user_ids", "", FAKE_USERS},
+		{"getappointments", "appointments", "\"locator\":\"00000000000000000000000000000000\",", 2},
+		{"getappointments", "appointments", "\"locator\":\"00050000000000000000000000000000\",", 1},
+		{"getappointments", "appointments", "\"locator\":\"ff000000000000000000000000000000\",", 0}};
 	static const unsigned limits[] = {1, 2, 7, 250, 1000};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
 		for (size_t k = 0; k < sizeof(limits) / sizeof(limits[0]); k++) {
 			json_t *all = json_array();
-			size_t pages = page_through(lists[i].method, lists[i].list, lists[i].more,
-						    limits[k], all);
+			size_t pages = page_through(lists[i].method, lists[i].list, lists[i].more, limits[k],
+						    all);
 			size_t want = (lists[i].rows + limits[k] - 1) / limits[k];
 
 			assert_int_equal(json_array_size(all), lists[i].rows);
@@ -435,8 +419,7 @@ static void trackers_show_state_answer_and_latencies(void **state)
 static void getuser_finds_exactly_the_user(void **state)
 {
 	char text[256], hex[2 * USER_ID_SZ + 1];
-	struct user_id u =
-		fake_user(0); /* ends in zeros: the one before borrows through all of them */
+	struct user_id u = fake_user(0); /* ends in zeros: the one before borrows through all of them */
 	json_t *r;
 
 	(void)state;
@@ -463,8 +446,7 @@ static void getuser_finds_exactly_the_user(void **state)
 
 static void however_the_bytes_arrive_the_same_values_are_found(void **state)
 {
-	static const char text[] =
-		" {\"a\":\"}{\\\"][\\\\\"}[1,[2,{\"x\":[]}]]\r\n\t{}{\"\\\\\":\"\"}  [ ] ";
+	static const char text[] = " {\"a\":\"}{\\\"][\\\\\"}[1,[2,{\"x\":[]}]]\r\n\t{}{\"\\\\\":\"\"}  [ ] ";
 	static const char *const want[] = {"{\"a\":\"}{\\\"][\\\\\"}", "[1,[2,{\"x\":[]}]]", "{}",
 					   "{\"\\\\\":\"\"}", "[ ]"};
 
@@ -498,18 +480,13 @@ static void rubbish_and_depth_are_noticed(void **state)
 	size_t start, end;
 
 	(void)state;
-	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, " x", 2, &start, &end),
-			 RPC_CUT_RUBBISH);
-	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, "}", 1, &start, &end),
-			 RPC_CUT_RUBBISH);
-	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, "\0", 1, &start, &end),
-			 RPC_CUT_RUBBISH);
+	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, " x", 2, &start, &end), RPC_CUT_RUBBISH);
+	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, "}", 1, &start, &end), RPC_CUT_RUBBISH);
+	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, "\0", 1, &start, &end), RPC_CUT_RUBBISH);
 	memset(deep, '[', sizeof(deep));
-	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, deep, RPC_DEPTH_MAX, &start, &end),
-			 RPC_CUT_MORE);
-	assert_int_equal(
-		rpc_scan_next(&(struct rpc_scan){0}, deep, RPC_DEPTH_MAX + 1, &start, &end),
-		RPC_CUT_DEEP);
+	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, deep, RPC_DEPTH_MAX, &start, &end), RPC_CUT_MORE);
+	assert_int_equal(rpc_scan_next(&(struct rpc_scan){0}, deep, RPC_DEPTH_MAX + 1, &start, &end),
+			 RPC_CUT_DEEP);
 }
 
 int main(void)
@@ -521,8 +498,7 @@ int main(void)
 		cmocka_unit_test_setup(the_id_comes_back_as_it_was, setup),
 		cmocka_unit_test_setup(gettowerinfo_has_the_keys_of_the_reference, setup),
 		cmocka_unit_test_setup(every_method_without_parameters_answers, setup),
-		cmocka_unit_test_setup(getcounters_gives_every_module_s_counters_under_its_name,
-				       setup),
+		cmocka_unit_test_setup(getcounters_gives_every_module_s_counters_under_its_name, setup),
 		cmocka_unit_test_setup(help_describes_every_method, setup),
 		cmocka_unit_test_setup(pages_give_every_row_once, setup),
 		cmocka_unit_test_setup(a_page_ends_before_it_grows_too_large, setup),

@@ -87,9 +87,8 @@ static bool is_after(const struct tower_found *f, const struct appointment_key *
 	return c > 0 || (c == 0 && memcmp(f->ap.user.b, after->user.b, USER_ID_SZ) > 0);
 }
 
-static uint32_t each(struct tower *t, const struct appointment_key *after, uint32_t limit,
-		     bool trackers_only, bool (*cb)(void *arg, const struct tower_found *f),
-		     void *arg)
+static uint32_t each(struct tower *t, const struct appointment_key *after, uint32_t limit, bool trackers_only,
+		     bool (*cb)(void *arg, const struct tower_found *f), void *arg)
 {
 	uint32_t n = 0;
 
@@ -107,9 +106,8 @@ static uint32_t each(struct tower *t, const struct appointment_key *after, uint3
 	return n;
 }
 
-uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after,
-				uint32_t limit, bool (*cb)(void *arg, const struct tower_found *f),
-				void *arg)
+uint32_t tower_each_appointment(struct tower *t, const struct appointment_key *after, uint32_t limit,
+				bool (*cb)(void *arg, const struct tower_found *f), void *arg)
 {
 	return each(t, after, limit, false, cb, arg);
 }
@@ -120,9 +118,10 @@ uint32_t tower_each_tracker(struct tower *t, const struct appointment_key *after
 	return each(t, after, limit, true, cb, arg);
 }
 
-uint32_t tower_each_appointment_of_user(
-	struct tower *t, const struct user_id *u, const struct locator *after, uint32_t limit,
-	bool (*cb)(void *arg, const struct locator *l, const struct uuid *id), void *arg)
+uint32_t tower_each_appointment_of_user(struct tower *t, const struct user_id *u, const struct locator *after,
+					uint32_t limit,
+					bool (*cb)(void *arg, const struct locator *l, const struct uuid *id),
+					void *arg)
 {
 	uint32_t n = 0;
 
@@ -169,8 +168,7 @@ void feed_info_get(const struct feed *f, struct feed_info *out)
 				  .last_error = ""};
 }
 
-void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p),
-		    void *arg)
+void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p), void *arg)
 {
 	struct link_peer_state p = {.peer_id = 1,
 				    .flags = LINK_PEER_READY,
@@ -182,8 +180,7 @@ void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct lin
 	cb(arg, &p);
 }
 
-void feed_each_stat(const struct feed *f, void (*cb)(void *arg, const struct link_stat *s),
-		    void *arg)
+void feed_each_stat(const struct feed *f, void (*cb)(void *arg, const struct link_stat *s), void *arg)
 {
 	(void)f;
 	cb(arg, &(struct link_stat){.name = "tx_hashed_total", .value = 12});
@@ -221,8 +218,8 @@ unsigned carrier_pending(const struct carrier *c)
 
 void api_info_get(const struct api *a, struct api_info *out)
 {
-	static const char *const endpoints[] = {"register", "add_appointment", "get_appointment",
-						"ping", "other"};
+	static const char *const endpoints[] = {"register", "add_appointment", "get_appointment", "ping",
+						"other"};
 
 	(void)a;
 	*out = (struct api_info){.connections = 4,

@@ -5,8 +5,7 @@
 #include "rpc/rpc_priv.h"
 
 #define FAKE_USERS 5u
-#define FAKE_APPTS \
-	250u /* in locator order; every 10th is a tracker, the first two share a locator */
+#define FAKE_APPTS 250u /* in locator order; every 10th is a tracker, the first two share a locator */
 
 struct tower {
 	uint32_t blob_sz; /* of every appointment */

@@ -26,8 +26,7 @@ struct world {
 };
 
 #define HELP "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"help\",\"params\":[\"stop\"]}"
-#define PAGE \
-	"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"getallappointments\",\"params\":[null,1000]}"
+#define PAGE "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"getallappointments\",\"params\":[null,1000]}"
 #define STOP "{\"jsonrpc\":\"2.0\",\"id\":3,\"method\":\"stop\"}"
 #define QUICK                                      \
 	(&(struct rpc_limits){.client_max = 8,     \
@@ -138,8 +137,7 @@ static struct inbox *inbox_new(void)
 /* Steps until the client has `lines` answers, or the end of the stream. */
 static bool hear(struct world *w, int fd, struct inbox *in, unsigned lines)
 {
-	return STEP_UNTIL(w, (take(fd, in), in->lines >= lines || in->eof), 5000) &&
-	       in->lines >= lines;
+	return STEP_UNTIL(w, (take(fd, in), in->lines >= lines || in->eof), 5000) && in->lines >= lines;
 }
 
 static bool gone(struct world *w, int fd, struct inbox *in)
@@ -298,15 +296,9 @@ static void closing_waits_a_second_for_slow_readers_and_no_longer(void **state)
 
 static void rubbish_is_answered_and_ends_the_connection(void **state)
 {
-	static const char *const rubbish[] = {"x",
-					      "GET / HTTP/1.1\r\n\r\n",
-					      "}",
-					      "\x01\x02",
-					      "{\"a\":}",
-					      "{\"a\":1]",
-					      "\"text\"",
-					      "17",
-					      "{\"a\":\"\xff\"}"};
+	static const char *const rubbish[] = {
+		"x",  "GET / HTTP/1.1\r\n\r\n", "}", "\x01\x02", "{\"a\":}", "{\"a\":1]", "\"text\"",
+		"17", "{\"a\":\"\xff\"}"};
 	struct world *w = world_new(NULL);
 
 	(void)state;
@@ -468,9 +460,8 @@ static void a_slow_reader_gets_everything(void **state)
 
 static void a_reader_slower_than_the_time_out_is_not_dropped(void **state)
 {
-	static const char page[] =
-		"{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"getallappointments\","
-		"\"params\":{\"limit\":50}}";
+	static const char page[] = "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"getallappointments\","
+				   "\"params\":{\"limit\":50}}";
 	struct rpc_limits limits = *QUICK;
 	struct world *w;
 	char some[12288];

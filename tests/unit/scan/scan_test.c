@@ -78,8 +78,7 @@ static void make_block(struct made *m, enum chain_event_kind kind, uint32_t heig
 	memcpy(b->data + 36, root.b, HASH_SZ);
 	memcpy(b->data + 68, &height, 4);
 	b->sz = (uint32_t)(p - b->data);
-	m->ev = (struct chain_event){
-		.kind = kind, .height = height, .buf = b, .last_byte_ns = height};
+	m->ev = (struct chain_event){.kind = kind, .height = height, .buf = b, .last_byte_ns = height};
 	memcpy(m->ev.header, b->data, HEADER_SZ);
 	m->ev.hash = sha256d(b->data, HEADER_SZ);
 }
@@ -135,11 +134,9 @@ static void start(struct scan *s, unsigned workers)
 	give_back(s, &o);
 }
 
-static void add(struct scan *s, const struct hash256 *txid, enum locator_scheme scheme,
-		uint64_t cookie)
+static void add(struct scan *s, const struct hash256 *txid, enum locator_scheme scheme, uint64_t cookie)
 {
-	struct scan_edit e = {
-		.kind = SCAN_ADD, .cookie = cookie, .locator = locator_of_txid(txid, scheme)};
+	struct scan_edit e = {.kind = SCAN_ADD, .cookie = cookie, .locator = locator_of_txid(txid, scheme)};
 
 	assert_true(scan_edit(s, &e));
 }
@@ -234,8 +231,7 @@ static void a_bad_block_has_no_effect_and_cancels_its_epoch_only(void **state)
 	struct scan *s = new_scan(1, 8);
 	struct made m[4];
 	struct scan_output o;
-	const enum block_verdict want[4] = {BLOCK_BAD_MERKLE, BLOCK_CANCELLED, BLOCK_GOOD,
-					    BLOCK_BAD_PARSE};
+	const enum block_verdict want[4] = {BLOCK_BAD_MERKLE, BLOCK_CANCELLED, BLOCK_GOOD, BLOCK_BAD_PARSE};
 	struct scan_stats st;
 
 	(void)state;
@@ -244,8 +240,7 @@ static void a_bad_block_has_no_effect_and_cancels_its_epoch_only(void **state)
 		make_block(&m[i], CHAIN_CONNECT, 10 + i, 5, 100 * (i + 1));
 		m[i].ev.epoch = i < 2 ? 1 : i;
 	}
-	m[0].ev.buf->data[HEADER_SZ + 60] ^=
-		1; /* a script byte: the txid changes, the root does not */
+	m[0].ev.buf->data[HEADER_SZ + 60] ^= 1; /* a script byte: the txid changes, the root does not */
 	m[3].ev.buf->sz--;
 	add(s, &m[1].txid[2], LOCATOR_INTERNAL, 1);
 	turn(s, 1);
@@ -388,8 +383,7 @@ static void an_add_racing_a_block_is_reported_exactly_once(void **state)
 	struct worker_arg arg[WORKERS];
 	pthread_t thread[WORKERS];
 	atomic_bool quit = false;
-	unsigned added = 0, blocks = 0, next_block = 0, next_add = 0,
-		 total = RACE_BLOCKS * RACE_TXS;
+	unsigned added = 0, blocks = 0, next_block = 0, next_add = 0, total = RACE_BLOCKS * RACE_TXS;
 	struct chain_event first = {.kind = CHAIN_START};
 
 	(void)state;
@@ -419,8 +413,7 @@ static void an_add_racing_a_block_is_reported_exactly_once(void **state)
 			unsigned t = next_add % RACE_TXS;
 			struct scan_edit e = {.kind = SCAN_ADD, .cookie = next_add};
 
-			e.locator = locator_of_txid(&b->txid[t],
-						    t % 2 ? LOCATOR_DISPLAY : LOCATOR_INTERNAL);
+			e.locator = locator_of_txid(&b->txid[t], t % 2 ? LOCATOR_DISPLAY : LOCATOR_INTERNAL);
 			if (!scan_edit(s, &e))
 				break;
 			next_add++;
@@ -472,8 +465,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pool_hands_out_each_buffer_once_and_takes_it_back),
 		cmocka_unit_test(hits_come_in_block_order_in_both_forms),
-		cmocka_unit_test(
-			a_late_add_finds_its_breach_until_the_block_is_evicted_or_taken_back),
+		cmocka_unit_test(a_late_add_finds_its_breach_until_the_block_is_evicted_or_taken_back),
 		cmocka_unit_test(a_bad_block_has_no_effect_and_cancels_its_epoch_only),
 		cmocka_unit_test(a_mutated_block_is_named_so),
 		cmocka_unit_test(blocks_wait_while_control_has_not_acknowledged_the_window),

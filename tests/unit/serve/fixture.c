@@ -42,8 +42,7 @@ void fixture_make(struct fixture *f, uint32_t blocks, uint32_t txs, const struct
 	fclose(in);
 	while (at < (size_t)st.st_size) {
 		const uint8_t *h = f->data + at;
-		uint32_t sz = h[4] | (uint32_t)h[5] << 8 | (uint32_t)h[6] << 16 |
-			      (uint32_t)h[7] << 24;
+		uint32_t sz = h[4] | (uint32_t)h[5] << 8 | (uint32_t)h[6] << 16 | (uint32_t)h[7] << 24;
 
 		assert_true(f->cnt < FIXTURE_BLOCKS);
 		f->block[f->cnt].p = h + 8;
@@ -64,8 +63,7 @@ const char *fixture_write(const struct fixture *f, const uint32_t *order, uint32
 	for (uint32_t i = 0; i < cnt; i++) {
 		const uint8_t *frame = f->block[order[i]].p - 8;
 
-		assert_int_equal(fwrite(frame, 1, f->block[order[i]].sz + 8, out),
-				 f->block[order[i]].sz + 8);
+		assert_int_equal(fwrite(frame, 1, f->block[order[i]].sz + 8, out), f->block[order[i]].sz + 8);
 	}
 	assert_int_equal(fclose(out), 0);
 	return path;

@@ -19,8 +19,7 @@ struct fixture {
 };
 
 /* blocks of txs transactions each; reorg may be NULL. */
-void fixture_make(struct fixture *f, uint32_t blocks, uint32_t txs,
-		  const struct synth_reorg *reorg);
+void fixture_make(struct fixture *f, uint32_t blocks, uint32_t txs, const struct synth_reorg *reorg);
 /* Writes another file with these blocks in this order; returns its path (static). */
 const char *fixture_write(const struct fixture *f, const uint32_t *order, uint32_t cnt);
 void fixture_free(struct fixture *f);

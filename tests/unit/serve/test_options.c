@@ -38,8 +38,7 @@ static void refused(const char *args, const char *word)
 	if (serve(args) != 2)
 		fail_msg("not refused with 2: serve %s: %s", args, said);
 	nl = strchr(said, '\n');
-	if (!nl || nl[1] != '\0' || strncmp(said, "vigil-replay serve: ", 20) != 0 ||
-	    !strstr(said, word))
+	if (!nl || nl[1] != '\0' || strncmp(said, "vigil-replay serve: ", 20) != 0 || !strstr(said, word))
 		fail_msg("not one line about %s: serve %s: %s", word, args, said);
 }
 
@@ -52,8 +51,7 @@ static void wrong_options_are_one_line_and_status_2(void **state)
 	refused("--no-huge -- --address 10.0.0.1/24", "--address and --chain");
 	refused("--no-huge -- --no-such-thing", "no-such-thing");
 	refused("--no-huge -- --address nowhere --chain /dev/null", "--address: nowhere");
-	refused("--no-huge -- --address 10.0.0.1/24 --chain /dev/null --stall-at x",
-		"--stall-at: x");
+	refused("--no-huge -- --address 10.0.0.1/24 --chain /dev/null --stall-at x", "--stall-at: x");
 	refused("--no-huge -- --address 10.0.0.1/24 --chain /dev/null more", "other arguments");
 	refused("--no-huge -- --chain", "--chain");
 }
@@ -71,8 +69,7 @@ static void help_needs_no_eal_wherever_it_stands(void **state)
 static void the_eal_starts_only_after_our_options(void **state)
 {
 	(void)state;
-	assert_int_equal(serve("--no-such-eal-option -- --address 10.0.0.1/24 --chain /dev/null"),
-			 1);
+	assert_int_equal(serve("--no-such-eal-option -- --address 10.0.0.1/24 --chain /dev/null"), 1);
 	assert_non_null(strstr(said, "DPDK does not start"));
 }
 

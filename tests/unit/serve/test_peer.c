@@ -70,8 +70,7 @@ struct lab {
 	const struct network *net;
 };
 
-static void lab_open(struct lab *l, uint32_t blocks, const struct synth_reorg *reorg,
-		     uint32_t known)
+static void lab_open(struct lab *l, uint32_t blocks, const struct synth_reorg *reorg, uint32_t known)
 {
 	char why[CHAINSET_WHY_SZ];
 	const char *path;
@@ -157,11 +156,9 @@ static void hear_nothing(struct net_conn *c)
 /* Connects and shakes hands; the node's own messages of that are taken. */
 static void shake_hands(struct lab *l, struct net_conn *c, bool wtxid)
 {
-	static const enum p2p_type expected[] = {P2P_VERSION,  P2P_WTXIDRELAY, P2P_SENDADDRV2,
-						 P2P_VERACK,   P2P_SENDCMPCT,  P2P_PING,
-						 P2P_FEEFILTER};
-	struct p2p_version v = {
-		.version = P2P_PROTOCOL, .services = P2P_SERVICE_WITNESS, .relay = true};
+	static const enum p2p_type expected[] = {P2P_VERSION,   P2P_WTXIDRELAY, P2P_SENDADDRV2, P2P_VERACK,
+						 P2P_SENDCMPCT, P2P_PING,       P2P_FEEFILTER};
+	struct p2p_version v = {.version = P2P_PROTOCOL, .services = P2P_SERVICE_WITNESS, .relay = true};
 	uint8_t out[P2P_VERSION_SZ_MAX];
 	size_t sz;
 

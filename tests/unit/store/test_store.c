@@ -174,23 +174,20 @@ static bool collect(void *arg, struct slice key, struct slice value)
 	return --w->left > 0;
 }
 
-static const char *walk(struct store *s, const char *prefix, const char *from, bool reverse,
-			bool values, unsigned limit)
+static const char *walk(struct store *s, const char *prefix, const char *from, bool reverse, bool values,
+			unsigned limit)
 {
 	static struct walk w;
 
 	memset(&w, 0, sizeof(w));
 	w.left = limit;
-	assert_int_equal(
-		store_scan(s, STORE_USERS, str(prefix), str(from), reverse, values, collect, &w),
-		0);
+	assert_int_equal(store_scan(s, STORE_USERS, str(prefix), str(from), reverse, values, collect, &w), 0);
 	return w.text;
 }
 
 static void scans_keep_to_prefix_start_and_direction(void **state)
 {
-	static const char *const keys[] = {"a1", "b1",       "b2",          "b3",
-					   "c1", "\xff\xff", "\xff\xff\x31"};
+	static const char *const keys[] = {"a1", "b1", "b2", "b3", "c1", "\xff\xff", "\xff\xff\x31"};
 	struct store *s = open_store();
 
 	(void)state;

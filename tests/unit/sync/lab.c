@@ -285,8 +285,7 @@ uint32_t lab_bufs_used(const struct lab *l)
 /* Mapped, and so untouched until a block needs it: malloc may fill what it gives out. */
 static uint8_t *map_buf(void)
 {
-	void *p = mmap(NULL, BLOCK_SZ_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		       0);
+	void *p = mmap(NULL, BLOCK_SZ_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_true(p != MAP_FAILED);
 	return p;
@@ -323,8 +322,7 @@ struct lab *lab_new(uint32_t node_cnt, uint32_t seed)
 
 		l->node[i] = (struct lab_node){.lab = l,
 					       .conn_id = sync_conn_id(i, SYNC_BLOCKS),
-					       .services = P2P_SERVICE_NETWORK |
-							   P2P_SERVICE_WITNESS,
+					       .services = P2P_SERVICE_NETWORK | P2P_SERVICE_WITNESS,
 					       .version = P2P_PROTOCOL};
 		l->push[i] = l->node[i];
 		l->push[i].conn_id = sync_conn_id(i, SYNC_PUSH);

@@ -109,8 +109,7 @@ static void send_headers(struct lab_node *n, uint32_t above, uint32_t tip)
 	for (uint32_t i = cnt; i-- > 0; b = l->block[b].parent)
 		memcpy(raw + (size_t)i * HEADER_SZ, l->block[b].header, HEADER_SZ);
 	if (cnt > 0 && n->fault == LAB_BAD_POW)
-		memset(raw + (size_t)(cnt - 1) * HEADER_SZ + 72, 0x03,
-		       4); /* an impossible difficulty */
+		memset(raw + (size_t)(cnt - 1) * HEADER_SZ + 72, 0x03, 4); /* an impossible difficulty */
 	if (cnt > 0 && n->fault == LAB_UNLINKED)
 		raw[4] ^= 1;
 	if (cnt > 2 && n->fault == LAB_GAPS)
@@ -150,8 +149,7 @@ static void on_getdata(struct lab_node *n)
 		struct p2p_inv_item item = p2p_inv_at(&inv, i);
 		uint32_t b = lab_find(l, item.hash.b);
 
-		assert_int_equal(item.type,
-				 l->cfg.stripped ? P2P_INV_BLOCK : P2P_INV_WITNESS_BLOCK);
+		assert_int_equal(item.type, l->cfg.stripped ? P2P_INV_BLOCK : P2P_INV_WITNESS_BLOCK);
 		assert_int_not_equal(b, UINT32_MAX);
 		assert_int_not_equal(b, 0); /* genesis is never asked for */
 		if (n->fault == LAB_UNREQUESTED) {

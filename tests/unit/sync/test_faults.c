@@ -358,8 +358,7 @@ static void old_or_witnessless_nodes_and_ourselves_are_refused(void **state)
 
 static void messages_out_of_order_drop_the_peer(void **state)
 {
-	static const enum p2p_type early[] = {P2P_VERACK, P2P_HEADERS, P2P_INV, P2P_GETDATA,
-					      P2P_BLOCK};
+	static const enum p2p_type early[] = {P2P_VERACK, P2P_HEADERS, P2P_INV, P2P_GETDATA, P2P_BLOCK};
 
 	(void)state;
 	for (unsigned i = 0; i <= sizeof(early) / sizeof(early[0]); i++) {
@@ -445,8 +444,7 @@ static void a_peer_that_repeats_known_headers_for_ever_is_dropped(void **state)
 
 	(void)state;
 	for (uint32_t b = tip; b != 0; b = l->block[b].parent)
-		memcpy(raw + (size_t)(l->block[b].height - 1) * HEADER_SZ, l->block[b].header,
-		       HEADER_SZ);
+		memcpy(raw + (size_t)(l->block[b].height - 1) * HEADER_SZ, l->block[b].header, HEADER_SZ);
 	sz = p2p_headers_encode(out, raw, 2000);
 	l->cut_max = 200000;
 	lab_set_tip(&l->node[0], tip);
@@ -477,8 +475,7 @@ int main(void)
 		cmocka_unit_test(a_peer_that_passes_over_a_block_is_found_out_by_a_ping),
 		cmocka_unit_test(a_reset_in_the_middle_of_a_block_costs_only_the_connection),
 		cmocka_unit_test(a_bad_block_is_fetched_again_from_another_peer),
-		cmocka_unit_test(
-			a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it),
+		cmocka_unit_test(a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it),
 		cmocka_unit_test(a_bad_fill_block_takes_back_the_connects_behind_it),
 		cmocka_unit_test(a_block_that_goes_stale_while_it_arrives_spoils_no_buffer),
 		cmocka_unit_test(the_only_peer_with_bad_blocks_is_asked_again_with_back_off),
@@ -487,8 +484,7 @@ int main(void)
 		cmocka_unit_test(a_late_block_after_its_request_moved_is_tolerated),
 		cmocka_unit_test(old_or_witnessless_nodes_and_ourselves_are_refused),
 		cmocka_unit_test(messages_out_of_order_drop_the_peer),
-		cmocka_unit_test(
-			unknown_messages_are_skipped_and_a_node_that_asks_for_headers_gets_none),
+		cmocka_unit_test(unknown_messages_are_skipped_and_a_node_that_asks_for_headers_gets_none),
 		cmocka_unit_test(a_peer_that_reads_nothing_is_dropped),
 		cmocka_unit_test(a_peer_that_repeats_known_headers_for_ever_is_dropped),
 	};

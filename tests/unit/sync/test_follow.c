@@ -217,8 +217,7 @@ static void a_reorg_while_blocks_are_in_flight_or_in_the_scan(void **state)
 static void a_branch_that_nobody_delivers_undoes_nothing(void **state)
 {
 	struct lab *l = lab_new(2, 13);
-	uint32_t fork = lab_mine(l, 0, 20), tip = lab_mine(l, fork, 3),
-		 other = lab_mine(l, fork, 5);
+	uint32_t fork = lab_mine(l, 0, 20), tip = lab_mine(l, fork, 3), other = lab_mine(l, fork, 5);
 
 	(void)state;
 	lab_set_tip(&l->node[0], tip);
@@ -424,12 +423,10 @@ int main(void)
 		cmocka_unit_test(a_branch_that_nobody_delivers_undoes_nothing),
 		cmocka_unit_test(resume_goes_on_after_the_last_durable_block),
 		cmocka_unit_test(resume_near_the_root_fills_what_is_above_it),
-		cmocka_unit_test(
-			resume_from_a_stale_block_disconnects_what_an_earlier_session_connected),
+		cmocka_unit_test(resume_from_a_stale_block_disconnects_what_an_earlier_session_connected),
 		cmocka_unit_test(a_reorg_below_the_base_during_the_fill_is_followed),
 		cmocka_unit_test(start_refuses_headers_that_do_not_link_or_lack_work),
-		cmocka_unit_test(
-			sessions_follow_each_other_and_old_events_only_return_their_buffers),
+		cmocka_unit_test(sessions_follow_each_other_and_old_events_only_return_their_buffers),
 		cmocka_unit_test(a_lagging_peer_is_not_asked_for_what_it_lacks),
 		cmocka_unit_test(a_pruned_peer_is_asked_for_the_last_288_blocks_only),
 	};

@@ -149,9 +149,7 @@ static void whatever_happens_the_list_ends_as_the_best_chain(void **state)
 	const char *text = getenv("VIGIL_SYNC_SEED");
 	const char *more = getenv("VIGIL_SYNC_SEED_LAST");
 	uint32_t first = text != NULL ? (uint32_t)strtoul(text, NULL, 0) : 1;
-	uint32_t last = more != NULL   ? (uint32_t)strtoul(more, NULL, 0)
-			: text != NULL ? first
-				       : 200;
+	uint32_t last = more != NULL ? (uint32_t)strtoul(more, NULL, 0) : text != NULL ? first : 200;
 
 	(void)state;
 	for (uint32_t seed = first; seed <= last; seed++) {
@@ -163,13 +161,11 @@ static void whatever_happens_the_list_ends_as_the_best_chain(void **state)
 		l->slow_close = draw(&r, 2);
 		tip = lab_mine(l, 0, draw(&r, 100));
 		for (uint32_t i = 0; i < l->node_cnt; i++)
-			lab_set_tip(&l->node[i],
-				    lab_ancestor(l, tip, draw(&r, l->block[tip].height + 1)));
+			lab_set_tip(&l->node[i], lab_ancestor(l, tip, draw(&r, l->block[tip].height + 1)));
 		if (draw(&r, 2) == 0)
 			lab_start(l);
 		else
-			lab_resume(l, lab_ancestor(l, tip, l->block[tip].height / 2),
-				   l->block[tip].height / 2);
+			lab_resume(l, lab_ancestor(l, tip, l->block[tip].height / 2), l->block[tip].height / 2);
 		for (unsigned i = 0; i < 100; i++)
 			act(l, &r, &tip);
 		/* Peace: everybody has the best chain, plus one block so that nothing is tied. */

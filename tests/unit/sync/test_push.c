@@ -27,8 +27,7 @@ static void expect_tx(const struct lab_node *n, unsigned cnt, const struct hash2
 	assert_memory_equal(n->tx[cnt - 1].b, last->b, HASH_SZ);
 }
 
-static void expect_result(const struct lab *l, unsigned i, uint64_t cookie, uint32_t status,
-			  uint32_t peer_cnt)
+static void expect_result(const struct lab *l, unsigned i, uint64_t cookie, uint32_t status, uint32_t peer_cnt)
 {
 	assert_true(i < l->result_cnt);
 	assert_int_equal(l->result[i].cookie, cookie);
@@ -383,8 +382,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(it_is_dialled_after_the_block_connection_and_kept_alive),
-		cmocka_unit_test(
-			a_node_that_drops_the_sender_of_a_bad_penalty_goes_on_giving_blocks),
+		cmocka_unit_test(a_node_that_drops_the_sender_of_a_bad_penalty_goes_on_giving_blocks),
 		cmocka_unit_test(a_bad_penalty_on_the_block_connection_bars_that_way_for_a_minute),
 		cmocka_unit_test(a_node_that_grants_one_connection_works),
 		cmocka_unit_test(a_node_that_keeps_the_newest_connection_is_not_dialled_in_circles),

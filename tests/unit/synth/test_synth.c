@@ -292,8 +292,7 @@ static bool count_spend(void *arg, const struct outpoint *prev, uint32_t sequenc
 	return true;
 }
 
-static bool on_best_chain(const struct file *f, const struct hash256 *tip,
-			  const struct hash256 *hash)
+static bool on_best_chain(const struct file *f, const struct hash256 *tip, const struct hash256 *hash)
 {
 	for (const struct seen *b = find(f, tip); b; b = find(f, &b->prev)) {
 		if (hash256_eq(&b->hash, hash))
@@ -404,8 +403,8 @@ static void planted_breaches_are_where_the_json_says(void **state)
 		stale += !is_best;
 		confirmed += !json_is_null(json_object_get(o, "confirm_height"));
 		at_7 += json_integer_value(json_object_get(o, "height")) == 7;
-		json_array_foreach(list, k, other) both +=
-			k > i && strcmp(text(o, "dispute_txid"), text(other, "dispute_txid")) == 0;
+		json_array_foreach(list, k, other)
+			both += k > i && strcmp(text(o, "dispute_txid"), text(other, "dispute_txid")) == 0;
 	}
 	assert_int_equal(best, 40 + 3 + 3);
 	assert_int_equal(stale, 4 + 3);
@@ -421,8 +420,7 @@ static void planted_breaches_are_where_the_json_says(void **state)
 
 static void sizes_follow_the_mainnet_mix(void **state)
 {
-	struct synth_config cfg = {
-		.seed = 7, .blocks = 20, .txs_per_block = 2000, .segwit_ppm = 800000};
+	struct synth_config cfg = {.seed = 7, .blocks = 20, .txs_per_block = 2000, .segwit_ppm = 800000};
 	struct synth_summary s;
 	char dir[32];
 
@@ -450,11 +448,8 @@ static void sizes_follow_the_mainnet_mix(void **state)
 static void a_full_block_keeps_its_transaction_count_and_the_weight_limit(void **state)
 {
 	static struct file f;
-	struct synth_config cfg = {.seed = 9,
-				   .blocks = 3,
-				   .txs_per_block = SYNTH_TXS_MAX,
-				   .segwit_ppm = 500000,
-				   .breaches = 20};
+	struct synth_config cfg = {
+		.seed = 9, .blocks = 3, .txs_per_block = SYNTH_TXS_MAX, .segwit_ppm = 500000, .breaches = 20};
 	struct synth_summary s;
 	char dir[32];
 
@@ -469,8 +464,7 @@ static void a_full_block_keeps_its_transaction_count_and_the_weight_limit(void *
 static void block_bytes_are_aimed_at(void **state)
 {
 	static struct file f;
-	struct synth_config cfg = {
-		.seed = 9, .blocks = 5, .block_bytes = 1500000, .segwit_ppm = 900000};
+	struct synth_config cfg = {.seed = 9, .blocks = 5, .block_bytes = 1500000, .segwit_ppm = 900000};
 	struct synth_summary s;
 	char dir[32];
 
@@ -484,8 +478,7 @@ static void block_bytes_are_aimed_at(void **state)
 
 static void what_cannot_be_made_is_refused_with_a_reason(void **state)
 {
-	static const struct synth_reorg too_deep[] = {{5, 6, 1}},
-					overlapping[] = {{20, 3, 5}, {24, 1, 1}};
+	static const struct synth_reorg too_deep[] = {{5, 6, 1}}, overlapping[] = {{20, 3, 5}, {24, 1, 1}};
 	static const uint32_t beyond[] = {11};
 	struct synth_config bad[] = {
 		{.blocks = 0, .txs_per_block = 1},
@@ -495,10 +488,7 @@ static void what_cannot_be_made_is_refused_with_a_reason(void **state)
 		{.blocks = 30, .txs_per_block = 1, .reorgs = overlapping, .reorg_cnt = 2},
 		{.blocks = 10, .txs_per_block = 1, .stale_breaches = 1},
 		{.blocks = 10, .txs_per_block = 1, .breaches = 1, .breach_from = 11},
-		{.blocks = 10,
-		 .txs_per_block = 1,
-		 .breach_heights = beyond,
-		 .breach_height_cnt = 1},
+		{.blocks = 10, .txs_per_block = 1, .breach_heights = beyond, .breach_height_cnt = 1},
 	};
 
 	(void)state;

@@ -170,8 +170,7 @@ static void a_missing_directory_is_reported(void **state)
 	struct tower_key *k;
 
 	(void)state;
-	assert_int_equal(tower_key_open(&k, "/tmp/vigil-no-such-dir/key", true, why, sizeof(why)),
-			 -ENOENT);
+	assert_int_equal(tower_key_open(&k, "/tmp/vigil-no-such-dir/key", true, why, sizeof(why)), -ENOENT);
 	assert_non_null(strstr(why, "cannot be created"));
 }
 

@@ -23,12 +23,10 @@ static int teardown(void **state)
 
 static enum client_generation generation(json_t *o)
 {
-	return strcmp(text(o, "receipt_generation"), "legacy") == 0 ? CLIENT_LEGACY
-								    : CLIENT_CURRENT;
+	return strcmp(text(o, "receipt_generation"), "legacy") == 0 ? CLIENT_LEGACY : CLIENT_CURRENT;
 }
 
-static void check_signed(json_t *o, const uint8_t *msg, size_t sz, const char *key_field,
-			 const char *sig_field)
+static void check_signed(json_t *o, const uint8_t *msg, size_t sz, const char *key_field, const char *sig_field)
 {
 	char zb[SIG_ZB_SZ + 1];
 	uint8_t key[32];
@@ -86,8 +84,7 @@ static void appointments_serialize_and_are_signed_as_clients_do(void **state)
 
 		assert_non_null(msg);
 		fixed(o, "locator", l.b, LOCATOR_SZ);
-		sz = receipt_add_message(msg, &l, blob, (uint32_t)blob_sz,
-					 number(o, "to_self_delay"));
+		sz = receipt_add_message(msg, &l, blob, (uint32_t)blob_sz, number(o, "to_self_delay"));
 		check_bytes(o, msg, sz);
 		check_signed(o, msg, sz, "user_secret_key", "user_signature_zb");
 		assert_true(sig_recover(&who, zb, strlen(zb), msg, sz));
@@ -109,8 +106,7 @@ static void appointment_receipts_match_both_generations(void **state)
 	{
 		const char *zb = text(o, "user_signature_zb");
 		uint8_t out[RECEIPT_APPOINTMENT_MAX];
-		size_t sz = receipt_appointment(out, generation(o), zb, strlen(zb),
-						number(o, "start_block"));
+		size_t sz = receipt_appointment(out, generation(o), zb, strlen(zb), number(o, "start_block"));
 
 		check_bytes(o, out, sz);
 		check_signed(o, out, sz, "tower_secret_key", "tower_signature_zb");
@@ -147,8 +143,8 @@ static void registration_receipts_match_both_generations(void **state)
 		fixed(o, "user_id", u.b, USER_ID_SZ);
 		if (json_is_integer(json_object_get(o, "subscription_start")))
 			start = number(o, "subscription_start");
-		sz = receipt_registration(out, generation(o), &u, number(o, "available_slots"),
-					  start, number(o, "subscription_expiry"));
+		sz = receipt_registration(out, generation(o), &u, number(o, "available_slots"), start,
+					  number(o, "subscription_expiry"));
 		check_bytes(o, out, sz);
 		check_signed(o, out, sz, "tower_secret_key", "tower_signature_zb");
 	}

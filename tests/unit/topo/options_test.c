@@ -39,9 +39,8 @@ static void defaults_and_values_reach_the_struct(void **state)
 				    "1,2",
 				    "--block-form",
 				    NULL};
-	const char *const more[] = {BASE,         "--network",   "regtest", "--gateway",
-				    "10.0.0.254", "--mtu",       "1400",    "--block-form",
-				    "stripped",   "--busy-poll", NULL};
+	const char *const more[] = {BASE,   "--network",    "regtest",  "--gateway",   "10.0.0.254", "--mtu",
+				    "1400", "--block-form", "stripped", "--busy-poll", NULL};
 
 	(void)state;
 	assert_int_equal(parse(&o, few), OPTIONS_RUN);
@@ -53,8 +52,7 @@ static void defaults_and_values_reach_the_struct(void **state)
 	assert_int_equal(parse(&o, many), OPTIONS_EXIT_BAD); /* --block-form lacks its value */
 	assert_int_equal(parse(&o, more), OPTIONS_RUN);
 	assert_int_equal(o.network->id, NET_REGTEST);
-	assert_int_equal(o.peer[0].port,
-			 18444); /* the network's, though --peer stands before --network */
+	assert_int_equal(o.peer[0].port, 18444); /* the network's, though --peer stands before --network */
 	assert_int_equal(o.net.mtu, 1400);
 	assert_int_equal(o.net.gateway4[3], 254);
 	assert_true(o.stripped && o.busy_poll);

@@ -500,23 +500,21 @@ enum tower_status sim_register(struct sim *s, unsigned user, struct tower_user_i
 	return wait_for(s, tower_register(s->t, &id, CLIENT_CURRENT, out, on_done, &later), &later);
 }
 
-enum tower_status sim_add(struct sim *s, unsigned user, const struct locator *l,
-			  const uint8_t *blob, uint32_t sz, struct tower_add_reply *out)
+enum tower_status sim_add(struct sim *s, unsigned user, const struct locator *l, const uint8_t *blob,
+			  uint32_t sz, struct tower_add_reply *out)
 {
 	struct tower_add a = {sim_user(user), *l, blob, sz, 42, {0}};
 	enum tower_status later = TOWER_PENDING, st;
 	struct tower_add_reply reply;
 
 	memset(a.user_sig, 'y', sizeof(a.user_sig));
-	st = wait_for(s,
-		      tower_add_appointment(s->t, &a, out == NULL ? &reply : out, on_done, &later),
-		      &later);
+	st = wait_for(s, tower_add_appointment(s->t, &a, out == NULL ? &reply : out, on_done, &later), &later);
 	sim_settle(s);
 	return st;
 }
 
-enum tower_status sim_watch(struct sim *s, unsigned user, const struct tx *dispute,
-			    const struct tx *penalty, enum locator_scheme scheme)
+enum tower_status sim_watch(struct sim *s, unsigned user, const struct tx *dispute, const struct tx *penalty,
+			    enum locator_scheme scheme)
 {
 	struct locator l = locator_of_txid(&dispute->txid, scheme);
 	struct blob_key key = blob_key_of_txid(&dispute->txid, scheme);
@@ -526,8 +524,7 @@ enum tower_status sim_watch(struct sim *s, unsigned user, const struct tx *dispu
 	return sim_add(s, user, &l, blob, penalty->sz + BLOB_TAG_SZ, NULL);
 }
 
-enum tower_status sim_find(struct sim *s, unsigned user, const struct tx *dispute,
-			   struct tower_found *f)
+enum tower_status sim_find(struct sim *s, unsigned user, const struct tx *dispute, struct tower_found *f)
 {
 	struct user_id id = sim_user(user);
 	struct locator l = locator_of_txid(&dispute->txid, LOCATOR_INTERNAL);
@@ -547,8 +544,7 @@ uint32_t sim_slots(struct sim *s, unsigned user)
 
 void sim_result(struct sim *s, const struct tx *penalty, enum node_verdict v, int32_t code)
 {
-	struct node_answer a = {v, v == NODE_SENT_P2P ? 1 : 0, 99, code,
-				code == 0 ? NULL : "because"};
+	struct node_answer a = {v, v == NODE_SENT_P2P ? 1 : 0, 99, code, code == 0 ? NULL : "because"};
 
 	tower_broadcast_result(s->t, &penalty->txid, &a);
 }

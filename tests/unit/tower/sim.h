@@ -97,13 +97,12 @@ struct tx tx_spend_sized(const struct tx *prev, uint32_t vout, uint32_t seed, ui
 struct user_id sim_user(unsigned n);
 enum tower_status sim_register(struct sim *s, unsigned user, struct tower_user_info *out);
 /* Adds and waits until it is durable: TOWER_OK, or why not. */
-enum tower_status sim_add(struct sim *s, unsigned user, const struct locator *l,
-			  const uint8_t *blob, uint32_t sz, struct tower_add_reply *out);
+enum tower_status sim_add(struct sim *s, unsigned user, const struct locator *l, const uint8_t *blob,
+			  uint32_t sz, struct tower_add_reply *out);
 /* An appointment for this dispute and penalty, derived by the scheme. */
-enum tower_status sim_watch(struct sim *s, unsigned user, const struct tx *dispute,
-			    const struct tx *penalty, enum locator_scheme scheme);
-enum tower_status sim_find(struct sim *s, unsigned user, const struct tx *dispute,
-			   struct tower_found *f);
+enum tower_status sim_watch(struct sim *s, unsigned user, const struct tx *dispute, const struct tx *penalty,
+			    enum locator_scheme scheme);
+enum tower_status sim_find(struct sim *s, unsigned user, const struct tx *dispute, struct tower_found *f);
 uint32_t sim_slots(struct sim *s, unsigned user);
 void sim_result(struct sim *s, const struct tx *penalty, enum node_verdict v, int32_t code);
 

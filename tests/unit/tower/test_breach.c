@@ -17,8 +17,7 @@ static void a_breach_in_a_block_is_answered_before_the_block_is_connected(void *
 	struct sim *s = *state;
 	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
 	struct locator l = locator_of_txid(&d.txid, LOCATOR_INTERNAL);
-	struct link_hit hit = {
-		.locator = l, .txid = d.txid, .height = SIM_START + 1, .raw_sz = d.sz};
+	struct link_hit hit = {.locator = l, .txid = d.txid, .height = SIM_START + 1, .raw_sz = d.sz};
 	struct tower_found f;
 
 	assert_int_equal(sim_register(s, 1, NULL), TOWER_OK);
@@ -92,8 +91,7 @@ static void users_with_one_locator_are_handled_each_on_their_own(void **state)
 	assert_int_equal(sim_watch(s, 1, &d, &p1, LOCATOR_INTERNAL), TOWER_OK);
 	assert_int_equal(sim_watch(s, 2, &d, &p1, LOCATOR_INTERNAL), TOWER_OK);
 	assert_int_equal(sim_watch(s, 3, &d, &p2, LOCATOR_INTERNAL), TOWER_OK);
-	assert_int_equal(sim_add(s, 4, &l, (const uint8_t *)"rubbish that is no blob", 23, NULL),
-			 TOWER_OK);
+	assert_int_equal(sim_add(s, 4, &l, (const uint8_t *)"rubbish that is no blob", 23, NULL), TOWER_OK);
 	sim_mine(s, &d, NULL);
 	status_is(s, 1, &d, "unsent");
 	status_is(s, 2, &d, "unsent");

@@ -301,8 +301,7 @@ static void a_reorged_penalty_is_sent_again_and_a_reorged_dispute_is_watched_aga
 static void slots_are_corrected_by_sums_when_clients_wrote_in_between(void **state)
 {
 	struct sim *s = *state;
-	struct tx d = tx_make(1), p = tx_spend_sized(&d, 0, 2, 4096), bad = tx_make(5),
-		  d3 = tx_make(6);
+	struct tx d = tx_make(1), p = tx_spend_sized(&d, 0, 2, 4096), bad = tx_make(5), d3 = tx_make(6);
 	struct tx p3 = tx_spend(&d3, 0, 7);
 	struct locator l = locator_of_txid(&bad.txid, LOCATOR_INTERNAL);
 
@@ -331,8 +330,7 @@ static void slots_are_corrected_by_sums_when_clients_wrote_in_between(void **sta
 static void a_refund_that_was_spent_and_is_taken_back_leaves_a_debt(void **state)
 {
 	struct sim *s = *state;
-	struct tx d = tx_make(1), p = tx_spend_sized(&d, 0, 2, 4096), d2 = tx_make(3),
-		  d3 = tx_make(4);
+	struct tx d = tx_make(1), p = tx_spend_sized(&d, 0, 2, 4096), d2 = tx_make(3), d3 = tx_make(4);
 	struct tx p2 = tx_spend_sized(&d2, 0, 2, 4096), p3 = tx_spend(&d3, 0, 5);
 
 	s->cfg.subscription_slots = 3;
@@ -446,8 +444,7 @@ static void without_a_block_nobody_is_served(void **state)
 	struct tower_add_reply reply;
 	struct tower_user_info u;
 
-	assert_int_equal(tower_register(s->t, &id, CLIENT_CURRENT, &u, NULL, NULL),
-			 TOWER_NOT_READY);
+	assert_int_equal(tower_register(s->t, &id, CLIENT_CURRENT, &u, NULL, NULL), TOWER_NOT_READY);
 	assert_int_equal(tower_add_appointment(s->t, &add, &reply, NULL, NULL), TOWER_NOT_READY);
 }
 

@@ -30,13 +30,13 @@ static void until_ok(struct sim *s)
 	for (unsigned i = 0; i < 500; i++) {
 		sim_settle(s);
 		tower_info_get(s->t, &info);
-		if (info.store_ok && info.tip_height == sim_tip(s) &&
-		    s->acked_height == info.tip_height && s->asked_cnt == 0)
+		if (info.store_ok && info.tip_height == sim_tip(s) && s->acked_height == info.tip_height &&
+		    s->asked_cnt == 0)
 			return;
 		poll(NULL, 0, 1);
 	}
-	fail_msg("the tower does not come back: tip %u of %u, acknowledged %u", info.tip_height,
-		 sim_tip(s), s->acked_height);
+	fail_msg("the tower does not come back: tip %u of %u, acknowledged %u", info.tip_height, sim_tip(s),
+		 s->acked_height);
 }
 
 static void insist_register(struct sim *s, unsigned user)
@@ -99,8 +99,7 @@ static void play(struct sim *s, const struct story *y)
 	sim_check(s);
 }
 
-static char *play_with(const struct story *y, unsigned nth_write, unsigned nth_sync,
-		       uint64_t *failures)
+static char *play_with(const struct story *y, unsigned nth_write, unsigned nth_sync, uint64_t *failures)
 {
 	struct sim *s = malloc(sizeof(*s));
 	struct store_stats st;
@@ -258,8 +257,7 @@ static void clients_that_wait_are_answered_when_the_tower_goes(void **state)
 	unsigned calls = 0;
 
 	sim_begin_at(s, SIM_START);
-	assert_int_equal(tower_register(s->t, &id, CLIENT_CURRENT, &u, count_call, &calls),
-			 TOWER_PENDING);
+	assert_int_equal(tower_register(s->t, &id, CLIENT_CURRENT, &u, count_call, &calls), TOWER_PENDING);
 	sim_restart(s);
 	assert_int_equal(calls, 1);
 	assert_int_equal(sim_slots(s, 1), 10000);
@@ -392,8 +390,7 @@ static void a_killed_tower_keeps_its_promises_and_misses_no_breach(void **state)
 			execl("/proc/self/exe", "unit_tower_faults", path, (char *)NULL);
 			_exit(126);
 		}
-		for (unsigned i = 0;
-		     i < 4000 && l->next < from + 5 + round * 3 && l->next < LIFE_CNT; i++)
+		for (unsigned i = 0; i < 4000 && l->next < from + 5 + round * 3 && l->next < LIFE_CNT; i++)
 			poll(NULL, 0, 2);
 		kill(pid, SIGKILL);
 		waitpid(pid, NULL, 0);

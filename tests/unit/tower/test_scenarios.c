@@ -206,8 +206,7 @@ static json_t *event_at(json_t *scenario, uint32_t height)
 	json_t *e;
 	size_t i;
 
-	json_array_foreach(json_object_get(scenario, "events"), i,
-			   e) if (num(e, "height") == height) return e;
+	json_array_foreach(json_object_get(scenario, "events"), i, e) if (num(e, "height") == height) return e;
 	return NULL;
 }
 
@@ -217,8 +216,7 @@ static void check_height(struct sim *s, json_t *scenario, uint32_t height, const
 {
 	json_t *e = event_at(scenario, height);
 	const char *what = e == NULL ? "" : str(e, "event");
-	unsigned expect = *sent + (strstr(what, "penalty sent") != NULL ||
-				   strstr(what, "rebroadcast") != NULL);
+	unsigned expect = *sent + (strstr(what, "penalty sent") != NULL || strstr(what, "rebroadcast") != NULL);
 	struct tower_found f;
 
 	assert_int_equal(sim_sent(s, &p->txid), expect);
@@ -235,9 +233,8 @@ static void check_height(struct sim *s, json_t *scenario, uint32_t height, const
 	assert_int_equal(sim_find(s, 1, d, &f), TOWER_OK);
 	assert_true(f.is_tracker);
 	assert_int_equal(f.tr.since_height, num(e, "status_height"));
-	assert_int_equal(f.tr.state, strcmp(str(e, "status"), "confirmed_in") == 0
-					     ? TRACKER_CONFIRMED
-					     : TRACKER_SENT);
+	assert_int_equal(f.tr.state,
+			 strcmp(str(e, "status"), "confirmed_in") == 0 ? TRACKER_CONFIRMED : TRACKER_SENT);
 }
 
 static void play_tracker(json_t *scenario)

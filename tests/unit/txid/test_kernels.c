@@ -23,8 +23,7 @@ static size_t usable(const struct txid_kernel *out[8])
 	for (size_t i = 0; i < all_cnt; i++) {
 		bool can = (all[i]->need & ~cpu_features()) == 0;
 
-		print_message("kernel %s: %s\n", all[i]->name,
-			      can ? "tested" : "SKIPPED, not on this CPU");
+		print_message("kernel %s: %s\n", all[i]->name, can ? "tested" : "SKIPPED, not on this CPU");
 		if (can)
 			out[cnt++] = all[i];
 	}
@@ -81,8 +80,7 @@ static void every_length_at_every_alignment_is_right(void **state)
 		for (uint32_t off = 0; off < 64; off++) {
 			struct tx_view t[2] = {view(off, sz, 0, false),
 					       view(off, sz, 1 + (sz + off) % 9, true)};
-			struct hash256 want[2] = {reference_txid(buf, &t[0]),
-						  reference_txid(buf, &t[1])};
+			struct hash256 want[2] = {reference_txid(buf, &t[0]), reference_txid(buf, &t[1])};
 
 			for (size_t i = 0; i < cnt; i++) {
 				struct hash256 got[2];
@@ -139,8 +137,7 @@ static void random_batches_are_right_and_nothing_outside_is_touched(void **state
 
 		memset(mark.b, 0xa5, sizeof(mark.b));
 		for (size_t i = 0; i < cnt; i++) {
-			uint32_t sz = 60 +
-				      vec_random(&x) % (vec_random(&x) % 16 == 0 ? 30000 : 400);
+			uint32_t sz = 60 + vec_random(&x) % (vec_random(&x) % 16 == 0 ? 30000 : 400);
 
 			t[i] = view(vec_random(&x) % (BUF_SZ / 2), sz, vec_random(&x) % 300,
 				    vec_random(&x) % 2 != 0);
@@ -312,9 +309,8 @@ static void merkle_vectors_match_in_place_and_beside(void **state)
 
 		assert_true(leaf_cnt >= 1 && leaf_cnt < 20);
 		for (size_t j = 0; j < cnt; j++) {
-			json_array_foreach(list, n, leaf) assert_true(
-				hex_decode(leaves[n].b, HASH_SZ, json_string_value(leaf),
-					   json_string_length(leaf)));
+			json_array_foreach(list, n, leaf) assert_true(hex_decode(
+				leaves[n].b, HASH_SZ, json_string_value(leaf), json_string_length(leaf)));
 			got = merkle_root(k[j], leaves, leaf_cnt, scratch, &mutated);
 			assert_memory_equal(got.b, want.p, HASH_SZ);
 			assert_int_equal(mutated, vec_bool(v, "mutated"));
@@ -450,16 +446,14 @@ static const struct txid_kernel *portable(void)
 	return txid_kernels(&cnt)[0];
 }
 
-static void broken_last(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			size_t cnt)
+static void broken_last(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	portable()->hash(p, tx, txid, cnt);
 	if (cnt > 1 && cnt % 2 != 0)
 		txid[cnt - 1].b[31] ^= 1; /* a lane that is left over */
 }
 
-static void broken_two_block_tail(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-				  size_t cnt)
+static void broken_two_block_tail(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	portable()->hash(p, tx, txid, cnt);
 	for (size_t i = 0; i < cnt; i++)
@@ -467,8 +461,7 @@ static void broken_two_block_tail(const uint8_t *p, const struct tx_view *tx, st
 			txid[i].b[0] ^= 0x80;
 }
 
-static void broken_segwit(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			  size_t cnt)
+static void broken_segwit(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	for (size_t i = 0; i < cnt; i++) {
 		struct tx_view t = tx[i];
@@ -481,8 +474,7 @@ static void broken_segwit(const uint8_t *p, const struct tx_view *tx, struct has
 	}
 }
 
-static void broken_alignment(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			     size_t cnt)
+static void broken_alignment(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	for (size_t i = 0; i < cnt; i++) {
 		struct tx_view t = tx[i];
@@ -493,8 +485,7 @@ static void broken_alignment(const uint8_t *p, const struct tx_view *tx, struct 
 	}
 }
 
-static void broken_order(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			 size_t cnt)
+static void broken_order(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	portable()->hash(p, tx, txid, cnt);
 	if (cnt > 3) {
@@ -505,24 +496,21 @@ static void broken_order(const uint8_t *p, const struct tx_view *tx, struct hash
 	}
 }
 
-static void broken_one_only(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			    size_t cnt)
+static void broken_one_only(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	if (cnt > 0)
 		portable()->hash(p, tx, txid, cnt - 1);
 }
 
 /* A wide kernel whose last lane keeps what it had the time before. */
-static void broken_last_lane(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			     size_t cnt)
+static void broken_last_lane(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	portable()->hash(p, tx, txid, cnt);
 	for (size_t i = 31; i < cnt; i += 16)
 		txid[i] = txid[i - 16];
 }
 
-static void broken_lane_refill(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			       size_t cnt)
+static void broken_lane_refill(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	portable()->hash(p, tx, txid, cnt);
 	/* A body of a few blocks that follows a shorter one into its lane, a block too early. */
@@ -531,18 +519,15 @@ static void broken_lane_refill(const uint8_t *p, const struct tx_view *tx, struc
 			txid[i].b[7] ^= 0x10;
 }
 
-static void broken_straggler(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			     size_t cnt)
+static void broken_straggler(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	portable()->hash(p, tx, txid, cnt);
 	for (size_t i = 0; i < cnt; i++)
 		if (cnt > 1 && tx_view_stripped_sz(&tx[i]) > 512 * 64)
-			txid[i].b[16] ^=
-				1; /* handed over to fewer lanes in the wrong order of words */
+			txid[i].b[16] ^= 1; /* handed over to fewer lanes in the wrong order of words */
 }
 
-static void broken_copy_limit(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid,
-			      size_t cnt)
+static void broken_copy_limit(const uint8_t *p, const struct tx_view *tx, struct hash256 *txid, size_t cnt)
 {
 	portable()->hash(p, tx, txid, cnt);
 	for (size_t i = 0; i < cnt; i++)
