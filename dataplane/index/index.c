@@ -1,12 +1,10 @@
 #include "index/index_priv.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <Judy.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
-
-static_assert(sizeof(Word_t) == 8, "a Judy word holds half a locator");
 
 static inline uint64_t round_of(uint64_t half, uint64_t seed)
 {
@@ -17,10 +15,10 @@ struct index_pair index_permute(const struct locator *l, uint64_t seed)
 {
 	struct index_pair p;
 
-	memcpy(&p.key, l->b, 8);
-	memcpy(&p.value, l->b + 8, 8);
-	p.key ^= round_of(p.value, seed);
-	p.value ^= round_of(p.key, seed + 1);
+	memcpy(&p.value, l->b, 8);
+	memcpy(&p.key, l->b + 8, 8);
+	p.value ^= round_of(p.key, seed);
+	p.key ^= round_of(p.value, seed + 1);
 	return p;
 }
 
@@ -28,10 +26,10 @@ struct locator index_unpermute(struct index_pair p, uint64_t seed)
 {
 	struct locator l;
 
-	p.value ^= round_of(p.key, seed + 1);
-	p.key ^= round_of(p.value, seed);
-	memcpy(l.b, &p.key, 8);
-	memcpy(l.b + 8, &p.value, 8);
+	p.key ^= round_of(p.value, seed + 1);
+	p.value ^= round_of(p.key, seed);
+	memcpy(l.b, &p.value, 8);
+	memcpy(l.b + 8, &p.key, 8);
 	return l;
 }
 
@@ -51,17 +49,25 @@ struct index_shard *index_new(unsigned shard_idx, unsigned shard_cnt, uint64_t s
 	s->seed = seed;
 	s->shard_idx = shard_idx;
 	s->shard_cnt = shard_cnt;
+	if (!bucket_init(s)) {
+		index_free(s);
+		return NULL;
+	}
 	return s;
+}
+
+static void overflow_clear(struct index_shard *s)
+{
+	free(s->overflow);
+	s->overflow = NULL;
+	s->overflow_cnt = s->overflow_cap = 0;
 }
 
 void index_clear(struct index_shard *s)
 {
-	JudyLFreeArray(&s->judy, PJE0);
-	s->judy = NULL;
+	bucket_clear(s);
 	s->cnt = 0;
-	free(s->overflow);
-	s->overflow = NULL;
-	s->overflow_cnt = s->overflow_cap = 0;
+	overflow_clear(s);
 	index_recent_clear(s);
 }
 
@@ -69,8 +75,9 @@ void index_free(struct index_shard *s)
 {
 	if (s == NULL)
 		return;
-	index_clear(s);
-	free(s->recent);
+	bucket_fini(s);
+	overflow_clear(s);
+	index_recent_clear(s);
 	free(s);
 }
 
@@ -103,21 +110,22 @@ static int overflow_add(struct index_shard *s, struct index_pair p)
 int index_add(struct index_shard *s, const struct locator *l)
 {
 	struct index_pair p = index_permute(l, s->seed);
-	Word_t *v = (Word_t *)JudyLGet(s->judy, p.key, PJE0);
+	const uint64_t *v = bucket_get(s, p.key);
+	int error;
 
 	if (v != NULL)
 		return *v == p.value ? 0 : overflow_add(s, p);
-	v = (Word_t *)JudyLIns(&s->judy, p.key, PJE0);
-	if (v == NULL || v == (Word_t *)PJERR)
-		return -ENOMEM;
-	*v = p.value;
+	error = bucket_put(s, p.key, p.value);
+	if (error != 0)
+		return error;
 	s->cnt++;
+	bucket_work(s, p.key, MOVE_PER_EDIT);
 	return 0;
 }
 
 static bool pair_has(const struct index_shard *s, struct index_pair p)
 {
-	const Word_t *v = (const Word_t *)JudyLGet(s->judy, p.key, PJE0);
+	const uint64_t *v = bucket_get(s, p.key);
 
 	if (v == NULL)
 		return false;
@@ -127,7 +135,7 @@ static bool pair_has(const struct index_shard *s, struct index_pair p)
 }
 
 /* After the pair in Judy has gone, one of the overflow pairs with its key takes its place. */
-static bool promote(struct index_shard *s, Word_t *v, uint64_t key)
+static bool promote(struct index_shard *s, uint64_t *v, uint64_t key)
 {
 	for (size_t i = 0; i < s->overflow_cnt; i++) {
 		if (s->overflow[i].key == key) {
@@ -142,7 +150,7 @@ static bool promote(struct index_shard *s, Word_t *v, uint64_t key)
 int index_del(struct index_shard *s, const struct locator *l)
 {
 	struct index_pair p = index_permute(l, s->seed);
-	Word_t *v = (Word_t *)JudyLGet(s->judy, p.key, PJE0);
+	uint64_t *v = bucket_get(s, p.key);
 
 	if (v == NULL)
 		return -ENOENT;
@@ -153,10 +161,16 @@ int index_del(struct index_shard *s, const struct locator *l)
 			return -ENOENT;
 		s->overflow[i] = s->overflow[--s->overflow_cnt];
 	} else if (!promote(s, v, p.key)) {
-		JudyLDel(&s->judy, p.key, PJE0);
+		bucket_del(s, p.key);
 	}
 	s->cnt--;
+	bucket_work(s, p.key, MOVE_PER_EDIT);
 	return 0;
+}
+
+bool index_maintain(struct index_shard *s)
+{
+	return bucket_patrol(s, INDEX_MAINTAIN_KEYS);
 }
 
 bool index_has(const struct index_shard *s, const struct locator *l)
@@ -172,13 +186,22 @@ uint64_t index_cnt(const struct index_shard *s)
 uint64_t index_lookup_burst(const struct index_shard *s, const struct locator *l, unsigned cnt)
 {
 	struct index_pair p[INDEX_BURST_MAX];
-	uint64_t hits = 0;
+	const uint64_t *block[INDEX_BURST_MAX];
+	uint64_t maybe = 0, hits = 0;
 
 	assert(cnt <= INDEX_BURST_MAX);
-	for (unsigned i = 0; i < cnt; i++)
+	for (unsigned i = 0; i < cnt; i++) { /* start every cache miss at once */
 		p[i] = index_permute(&l[i], s->seed);
-	for (unsigned i = 0; i < cnt; i++)
+		block[i] = filter_of(s, bucket_of(s, p[i].key)) + filter_block(p[i].key);
+		__builtin_prefetch(block[i]);
+	}
+	for (unsigned i = 0; i < cnt; i++) /* nearly every txid stops here */
+		maybe |= (uint64_t)filter_test(block[i], p[i].key) << i;
+	for (; maybe != 0; maybe &= maybe - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(maybe);
+
 		hits |= (uint64_t)pair_has(s, p[i]) << i;
+	}
 	return hits;
 }
 
@@ -186,9 +209,13 @@ void index_stats_get(const struct index_shard *s, struct index_stats *out)
 {
 	*out = (struct index_stats){
 		.locators = s->cnt,
-		.judy_bytes = JudyLMemUsed(s->judy) + s->overflow_cap * sizeof(*s->overflow),
+		.judy_bytes = bucket_judy_bytes(s) + s->overflow_cap * sizeof(*s->overflow),
+		.filter_bytes = bucket_filter_bytes(s),
+		.buckets = bucket_cnt(s),
+		.moved_keys = s->moved_keys,
+		.renewals = s->renewals,
 		.recent_blocks = s->recent_cnt,
 		.recent_txids = s->recent_txids,
-		.recent_bytes = s->recent_bytes,
+		.recent_bytes = index_recent_bytes(s),
 	};
 }

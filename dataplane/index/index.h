@@ -4,7 +4,10 @@
 
    Threads  A shard belongs to one lcore.  Every call on it runs there, except index_shard_of and the stats
             getter.  No call locks.
-   Memory   Judy allocates by malloc inside add, load and connect; lookups allocate nothing.
+   Memory   Allocated inside add, delete, maintain and block push; lookups allocate nothing.  About 25 bytes a
+            locator.  Deletes give memory back in the same small steps in which adds take it.
+   Time     One add or delete also moves at most a few keys from one Judy array into another, so growing,
+            shrinking and the renewal of what many deletes have worn need no pause.
    Order    index_add inserts and then looks in the recent blocks: one operation of the owner, so an
             appointment either is seen by a block's lookup or sees the block; there is no gap (invariant I2).
    Keys     16 opaque bytes, exact on all 128 bits.  Which end of a txid they were taken from is unknown, so a
@@ -31,6 +34,11 @@ void index_clear(struct index_shard *s);
 int index_add(struct index_shard *s, const struct locator *l);
 /* Removes one.  0, or -ENOENT. */
 int index_del(struct index_shard *s, const struct locator *l);
+/* Moves up to INDEX_MAINTAIN_KEYS keys of what is due, or of what is worth it for a lcore that has nothing else to
+   do; or has the kernel make one huge page of a piece of the filter.  Well below a millisecond.  Nothing depends on
+   it being called.  False when there is nothing to do. */
+#define INDEX_MAINTAIN_KEYS 512u
+bool index_maintain(struct index_shard *s);
 bool index_has(const struct index_shard *s, const struct locator *l);
 uint64_t index_cnt(const struct index_shard *s);
 
@@ -59,13 +67,16 @@ void index_block_pop(struct index_shard *s, const struct hash256 *hash);
 void index_block_evict(struct index_shard *s, uint32_t below);
 uint32_t index_block_cnt(const struct index_shard *s);
 
-/* Finds a locator in the recent blocks, oldest first; fills at most max.  Returns how many there are (a txid can
+/* Finds a locator in the recent blocks, however many there are in about the same time, oldest first; fills at most max.  Returns how many there are (a txid can
    stand in two blocks only by the historic duplicate coinbases). */
-unsigned index_recent_find(const struct index_shard *s, const struct locator *l,
-			   struct index_recent_hit *out, unsigned max);
+unsigned index_recent_find(const struct index_shard *s, const struct locator *l, struct index_recent_hit *out,
+			   unsigned max);
 
 struct index_stats {
 	uint64_t locators, judy_bytes, recent_blocks, recent_txids, recent_bytes;
+	uint64_t filter_bytes;
+	uint64_t buckets;              /* Judy arrays */
+	uint64_t moved_keys, renewals; /* totals since index_new */
 };
 void index_stats_get(const struct index_shard *s, struct index_stats *out);
 

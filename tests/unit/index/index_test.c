@@ -139,8 +139,7 @@ static unsigned model_find(const struct model *m, const struct locator *l)
 	return cnt;
 }
 
-static void model_push(struct model *m, struct index_shard *s, const struct hash256 *pool,
-		       uint32_t height)
+static void model_push(struct model *m, struct index_shard *s, const struct hash256 *pool, uint32_t height)
 {
 	struct model_block *b = &m->block[m->block_cnt++];
 
@@ -180,20 +179,27 @@ static void compare(const struct model *m, const struct index_shard *s, const st
 	assert_int_equal(index_block_cnt(s), m->block_cnt);
 }
 
-static void random_adds_deletes_blocks_and_reorgs_equal_a_plain_list(void **state)
+/* As if 2^31 transactions had gone by since: the ends of old chains now name living entries. */
+static void positions_come_round(struct index_shard *s)
+{
+	assert_int_equal(s->tx_first, s->tx_end);
+	if (s->tx_end % RECENT_PAGE_TXS > 40)
+		s->tx_first = s->tx_end -= 40;
+}
+
+static void random_sequence_equals_a_plain_list(uint32_t first_position)
 {
 	struct index_shard *s = index_new(0, 1, SEED);
 	struct hash256 pool[MODEL_LOCATORS];
 	struct model m = {0};
 	uint32_t height = 100;
 
-	(void)state;
+	s->tx_first = s->tx_end = first_position;
 	for (unsigned i = 0; i < MODEL_LOCATORS; i++)
 		pool[i] = rnd_hash();
-	for (unsigned step = 0; step < 20000; step++) {
+	for (unsigned step = 0; step < 12000; step++) {
 		unsigned i = (unsigned)(rnd() % MODEL_LOCATORS);
-		struct locator l = locator_of_txid(&pool[i],
-						   i % 2 ? LOCATOR_DISPLAY : LOCATOR_INTERNAL);
+		struct locator l = locator_of_txid(&pool[i], i % 2 ? LOCATOR_DISPLAY : LOCATOR_INTERNAL);
 
 		switch (rnd() % 6) {
 		case 0:
@@ -222,6 +228,10 @@ static void random_adds_deletes_blocks_and_reorgs_equal_a_plain_list(void **stat
 		case 5:
 			if (height > 106)
 				model_evict(&m, s, height - 6);
+			if (rnd() % 8 == 0) {
+				model_evict(&m, s, height);
+				positions_come_round(s);
+			}
 			break;
 		}
 		if (step % 16 == 0)
@@ -230,6 +240,98 @@ static void random_adds_deletes_blocks_and_reorgs_equal_a_plain_list(void **stat
 	index_clear(s);
 	assert_int_equal(index_cnt(s), 0);
 	assert_int_equal(index_block_cnt(s), 0);
+	index_free(s);
+}
+
+static void random_adds_deletes_blocks_and_reorgs_equal_a_plain_list(void **state)
+{
+	(void)state;
+	random_sequence_equals_a_plain_list(0);
+	random_sequence_equals_a_plain_list((1u << 31) - 100);
+	random_sequence_equals_a_plain_list(UINT32_MAX - 100);
+}
+
+#define WINDOW    2016u
+#define BLOCK_TXS 40u
+
+/* The t-th txid of the block at a height on a branch. */
+static struct hash256 made_txid(uint64_t height, uint64_t branch, uint64_t t)
+{
+	uint64_t v[4] = {height << 20 | branch << 16 | t, ~height, height << 20 | t, height << 8 | branch};
+	struct hash256 h;
+
+	for (unsigned i = 0; i < 4; i++)
+		v[i] = (v[i] + 1) * 0x9e3779b97f4a7c15ull;
+	memcpy(h.b, v, HASH_SZ);
+	return h;
+}
+
+static struct hash256 made_block(uint64_t height, uint64_t branch)
+{
+	return made_txid(height, branch, BLOCK_TXS);
+}
+
+static void push_made(struct index_shard *s, uint32_t height, uint64_t branch)
+{
+	struct hash256 tx[BLOCK_TXS], hash = made_block(height, branch);
+
+	for (uint64_t t = 0; t < BLOCK_TXS; t++)
+		tx[t] = made_txid(height, branch, t);
+	assert_int_equal(index_block_push(s, &hash, height, tx, BLOCK_TXS, height), 0);
+	if (height > WINDOW)
+		index_block_evict(s, height - WINDOW);
+}
+
+static void find_made(const struct index_shard *s, uint32_t height, uint64_t branch, bool there)
+{
+	for (uint64_t t = 0; t < BLOCK_TXS; t += 7) {
+		for (unsigned scheme = 0; scheme < 2; scheme++) {
+			struct hash256 txid = made_txid(height, branch, t);
+			struct hash256 hash = made_block(height, branch);
+			struct locator l = locator_of_txid(&txid, (enum locator_scheme)scheme);
+			struct index_recent_hit hit;
+
+			assert_int_equal(index_recent_find(s, &l, &hit, 1), there);
+			if (!there)
+				continue;
+			assert_int_equal(hit.height, height);
+			assert_int_equal(hit.tx_idx, t);
+			assert_int_equal(hit.scheme, scheme);
+			assert_true(hash256_eq(&hit.block_hash, &hash));
+		}
+	}
+}
+
+static void two_weeks_of_blocks_are_exact_after_reorgs_with_short_chains(void **state)
+{
+	struct index_shard *s = index_new(0, 1, SEED);
+	const uint32_t tip = 2 * WINDOW, fork = tip - 100;
+	struct hash256 hash;
+
+	(void)state;
+	for (uint32_t h = 1; h <= tip; h++)
+		push_made(s, h, 0);
+	assert_int_equal(index_block_cnt(s), WINDOW);
+	for (uint32_t h = tip; h > fork; h--) {
+		hash = made_block(h, 0);
+		index_block_pop(s, &hash);
+	}
+	for (uint32_t h = fork + 1; h <= tip + 2; h++)
+		push_made(s, h, 1);
+	assert_int_equal(index_block_cnt(s), WINDOW);
+	for (uint32_t h = 1; h <= tip + 2; h++) {
+		find_made(s, h, 0, h > tip + 2 - WINDOW && h <= fork);
+		find_made(s, h, 1, h > fork);
+	}
+	/* At most as many entries as chains, but for the last batch: that is what bounds an add. */
+	assert_int_equal(s->recent_txids, 2 * WINDOW * BLOCK_TXS);
+	assert_true((1ull << s->chain_level) + s->chain_split + 64 >= s->recent_txids);
+	index_block_evict(s, tip + 2);
+	assert_int_equal(s->recent_txids, 0);
+	assert_true(s->tx_page_cnt <= 2);
+	find_made(s, tip, 1, false);
+	push_made(s, tip + 3, 0);
+	find_made(s, tip + 3, 0, true);
 	index_free(s);
 }
 
@@ -290,6 +392,243 @@ static void a_million_locators_are_all_found_and_half_of_them_after_deleting_hal
 	index_free(s);
 }
 
+/* --- growth, shrinking and churn --------------------------------------------------------------------------- */
+
+#define POOL 60000u
+
+static struct locator pool_locator(uint64_t i)
+{
+	uint64_t half[2] = {i * 0x9e3779b97f4a7c15ull, i};
+	struct locator l;
+
+	memcpy(l.b, half, LOCATOR_SZ);
+	return l;
+}
+
+static void edit(struct index_shard *s, bool *in, uint64_t i, bool add)
+{
+	struct locator l = pool_locator(i);
+
+	if (add)
+		assert_int_equal(index_add(s, &l), 0);
+	else
+		assert_int_equal(index_del(s, &l), in[i] ? 0 : -ENOENT);
+	in[i] = add;
+}
+
+/* All of the pool by bursts, which the filter guards; those that burst and Judy differ in fail in has_by_burst. */
+static void pool_equals(const struct index_shard *s, const bool *in)
+{
+	uint64_t cnt = 0;
+
+	for (uint64_t i = 0; i < POOL; i += INDEX_BURST_MAX) {
+		unsigned n = POOL - i < INDEX_BURST_MAX ? (unsigned)(POOL - i) : INDEX_BURST_MAX;
+		struct locator l[INDEX_BURST_MAX];
+		uint64_t want = 0;
+
+		for (unsigned k = 0; k < n; k++) {
+			l[k] = pool_locator(i + k);
+			want |= (uint64_t)in[i + k] << k;
+			cnt += in[i + k];
+		}
+		assert_int_equal(index_lookup_burst(s, l, n), want);
+	}
+	assert_int_equal(index_cnt(s), cnt);
+}
+
+static void bursts_equal_a_plain_list_through_growth_churn_and_shrinking(void **state)
+{
+	/* How likely of a hundred an edit adds, by phase: grow, churn, shrink to nearly nothing, and again. */
+	static const unsigned adds[] = {85, 50, 8, 85, 30, 2};
+	struct index_shard *s = index_new(0, 1, SEED);
+	bool *in = calloc(POOL, sizeof(*in));
+	unsigned during_moves = 0;
+	uint32_t most = 0;
+
+	(void)state;
+	for (unsigned phase = 0; phase < sizeof(adds) / sizeof(adds[0]); phase++) {
+		for (unsigned step = 1; step <= 150000; step++) {
+			uint64_t i = rnd() % POOL;
+			struct locator l = pool_locator(i);
+
+			edit(s, in, i, rnd() % 100 < adds[phase]);
+			if (rnd() % 512 == 0)
+				index_maintain(s);
+			l = pool_locator(rnd() % POOL);
+			has_by_burst(s, &l);
+			most = bucket_cnt(s) > most ? bucket_cnt(s) : most;
+			if (step % 3001 == 0) {
+				during_moves += s->move->active;
+				pool_equals(s, in);
+			}
+		}
+	}
+	assert_true(most > 8);
+	assert_int_equal(bucket_cnt(s), 1);
+	assert_true(during_moves > 20);
+	free(in);
+	index_free(s);
+}
+
+static void keys_in_one_bucket_stay_exact_and_so_do_the_extreme_ones(void **state)
+{
+	struct index_shard *s = index_new(0, 1, SEED);
+	const uint64_t n = 30000;
+
+	(void)state;
+	for (unsigned round = 0; round < 2; round++) {
+		/* All keys have the same low bits, so all lie in one bucket; the first and the last key are there. */
+		for (uint64_t i = 0; i < n; i++) {
+			struct locator l = index_unpermute(
+				(struct index_pair){(i * 0x9e3779b97f4a7c15ull) | 0xffffff, i}, SEED);
+
+			assert_int_equal(index_add(s, &l), 0);
+		}
+		for (uint64_t i = 0; i < 2; i++) {
+			struct locator l = index_unpermute((struct index_pair){0 - i, 7}, SEED);
+
+			assert_int_equal(index_add(s, &l), 0);
+		}
+		while (index_maintain(s))
+			;
+		for (uint64_t i = 0; i < n; i++) {
+			struct locator l = index_unpermute(
+				(struct index_pair){(i * 0x9e3779b97f4a7c15ull) | 0xffffff, i}, SEED);
+
+			assert_true(has_by_burst(s, &l));
+			assert_int_equal(index_del(s, &l), 0);
+			assert_false(has_by_burst(s, &l));
+		}
+		for (uint64_t i = 0; i < 2; i++) {
+			struct locator l = index_unpermute((struct index_pair){0 - i, 7}, SEED);
+
+			assert_true(has_by_burst(s, &l));
+			assert_int_equal(index_del(s, &l), 0);
+		}
+		assert_int_equal(index_cnt(s), 0);
+	}
+	index_free(s);
+}
+
+static struct index_stats stats_of(const struct index_shard *s)
+{
+	struct index_stats st;
+
+	index_stats_get(s, &st);
+	return st;
+}
+
+static void one_edit_moves_few_keys_and_growing_keeps_up_all_the_same(void **state)
+{
+	struct index_shard *s = index_new(0, 1, SEED);
+	uint64_t moved = 0, n = 400000;
+
+	(void)state;
+	for (uint64_t i = 0; i < 2 * n; i++) {
+		struct locator l = pool_locator(i % n);
+
+		assert_int_equal(i < n ? index_add(s, &l) : index_del(s, &l), 0);
+		assert_true(s->moved_keys - moved <= MOVE_PER_EDIT);
+		moved = s->moved_keys;
+		/* One bucket may be waiting for the move before it. */
+		assert_true(s->cnt <= ((uint64_t)bucket_cnt(s) + 1) * BUCKET_LOAD);
+		assert_true(s->cnt + 2 * BUCKET_LOAD >= (uint64_t)bucket_cnt(s) * BUCKET_LOAD / 2);
+	}
+	while (index_maintain(s)) {
+		assert_true(s->moved_keys - moved <= INDEX_MAINTAIN_KEYS);
+		moved = s->moved_keys;
+	}
+	assert_int_equal(bucket_cnt(s), 1);
+	index_free(s);
+}
+
+static double false_positives(const struct index_shard *s)
+{
+	unsigned passed = 0, n = 200000;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct hash256 h = rnd_hash();
+		struct locator l = locator_of_txid(&h, LOCATOR_INTERNAL);
+		uint64_t key = index_permute(&l, SEED).key;
+
+		passed += filter_test(filter_of(s, bucket_of(s, key)) + filter_block(key), key);
+	}
+	return (double)passed / n;
+}
+
+static void churn_erodes_neither_the_filter_nor_the_memory(void **state)
+{
+	struct index_shard *s = index_new(0, 1, SEED);
+	const uint64_t n = 300000;
+	double fresh, bytes;
+
+	(void)state;
+	for (uint64_t i = 0; i < n; i++) {
+		struct locator l = pool_locator(i);
+
+		assert_int_equal(index_add(s, &l), 0);
+	}
+	fresh = false_positives(s);
+	bytes = (double)(stats_of(s).judy_bytes + stats_of(s).filter_bytes) / (double)n;
+	assert_true(bytes < 30);
+	assert_true(fresh < 0.02);
+	for (uint64_t i = 0; i < 4 * n; i++) {
+		struct locator old = pool_locator(i), new = pool_locator(i + n);
+
+		assert_int_equal(index_del(s, &old), 0);
+		assert_int_equal(index_add(s, &new), 0);
+	}
+	bytes = (double)(stats_of(s).judy_bytes + stats_of(s).filter_bytes) / (double)n;
+	assert_true(bytes < 32);
+	assert_true(false_positives(s) < 2 * fresh + 0.002);
+	index_free(s);
+}
+
+static void a_shrunken_shard_has_given_its_memory_back(void **state)
+{
+	struct index_shard *s = index_new(0, 1, SEED);
+	struct index_stats full, tenth;
+	const uint64_t n = 2000000; /* more than one segment of filters */
+
+	(void)state;
+	for (uint64_t i = 0; i < n; i++) {
+		struct locator l = pool_locator(i);
+
+		assert_int_equal(index_add(s, &l), 0);
+	}
+	full = stats_of(s);
+	assert_true(s->segment_cnt > 1);
+	for (uint64_t i = 0; i < n / 10 * 9; i++) {
+		struct locator l = pool_locator(i);
+
+		assert_int_equal(index_del(s, &l), 0);
+	}
+	tenth = stats_of(s);
+	assert_int_equal(s->segment_cnt, 1);
+	assert_true(tenth.judy_bytes < full.judy_bytes / 7);
+	assert_true(tenth.filter_bytes <= SEGMENT_BUCKETS * FILTER_SZ + sizeof(*s->move));
+	for (uint64_t i = n / 10 * 9; i < n; i++) {
+		struct locator l = pool_locator(i);
+
+		assert_true(index_lookup_burst(s, &l, 1) == 1);
+	}
+	index_clear(s);
+	assert_true(stats_of(s).judy_bytes < 200000);
+	index_free(s);
+}
+
+static void judy_takes_its_memory_from_the_arenas(void **state)
+{
+	struct index_shard *s = index_new(0, 1, SEED);
+	struct locator l = pool_locator(1);
+
+	(void)state;
+	assert_int_equal(s->pool.used_cnt, 0);
+	assert_int_equal(index_add(s, &l), 0);
+	assert_int_equal(s->pool.used_cnt, 1);
+	index_free(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,9 +637,15 @@ int main(void)
 		cmocka_unit_test(locators_with_equal_halves_are_told_apart),
 		cmocka_unit_test(every_locator_belongs_to_exactly_one_shard_and_all_get_their_part),
 		cmocka_unit_test(random_adds_deletes_blocks_and_reorgs_equal_a_plain_list),
+		cmocka_unit_test(two_weeks_of_blocks_are_exact_after_reorgs_with_short_chains),
 		cmocka_unit_test(shards_together_know_each_recent_txid_in_both_forms_once),
-		cmocka_unit_test(
-			a_million_locators_are_all_found_and_half_of_them_after_deleting_half),
+		cmocka_unit_test(a_million_locators_are_all_found_and_half_of_them_after_deleting_half),
+		cmocka_unit_test(bursts_equal_a_plain_list_through_growth_churn_and_shrinking),
+		cmocka_unit_test(keys_in_one_bucket_stay_exact_and_so_do_the_extreme_ones),
+		cmocka_unit_test(one_edit_moves_few_keys_and_growing_keeps_up_all_the_same),
+		cmocka_unit_test(churn_erodes_neither_the_filter_nor_the_memory),
+		cmocka_unit_test(a_shrunken_shard_has_given_its_memory_back),
+		cmocka_unit_test(judy_takes_its_memory_from_the_arenas),
 	};
 
 	return cmocka_run_group_tests_name("index/index", tests, NULL, NULL);

@@ -1,0 +1,419 @@
+/* The buckets of a shard: linear hashing, moved piece by piece. */
+#include "index/index_priv.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <Judy.h>
+#include <sys/mman.h>
+
+#define SEGMENT_FILTER_SZ ((size_t)SEGMENT_BUCKETS * FILTER_SZ)
+#define LEVEL_MAX         22u
+#define PATROL_BUCKETS    16u
+#ifndef MADV_COLLAPSE /* Linux 6.1 */
+#define MADV_COLLAPSE 25
+#endif
+static_assert(SEGMENT_FILTER_SZ == 2u << 20, "the filters of a segment are one huge page");
+static_assert(FILTER_BLOCKS == 256, "eight bits of the key choose a block");
+static_assert(sizeof(Word_t) == 8, "a Judy word holds half a locator");
+
+static struct index_bucket *bucket_at(const struct index_shard *s, uint32_t i)
+{
+	return &s->segment[i / SEGMENT_BUCKETS]->bucket[i % SEGMENT_BUCKETS];
+}
+
+static unsigned depth_of(const struct index_shard *s, uint32_t i)
+{
+	return s->level + (i < s->split || i >= 1u << s->level);
+}
+
+/* --- keys within a bucket --------------------------------------------------------------------------------- */
+
+/* All keys of a bucket share their low depth bits; whole bytes of them need not be stored. */
+static unsigned dropped_bits(unsigned depth)
+{
+	return depth & ~7u;
+}
+
+static uint64_t inner_key(uint64_t key, unsigned depth)
+{
+	return key >> dropped_bits(depth);
+}
+
+static uint64_t outer_key(uint64_t inner, unsigned depth, uint32_t bucket)
+{
+	unsigned bits = dropped_bits(depth);
+
+	return inner << bits | (bucket & ((1ull << bits) - 1));
+}
+
+/* --- segments --------------------------------------------------------------------------------------------- */
+
+static uint64_t *segment_filter_map(void)
+{
+	uint8_t *m = mmap(NULL, 2 * SEGMENT_FILTER_SZ, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			  0);
+	size_t head;
+
+	if (m == MAP_FAILED)
+		return NULL;
+	head = (SEGMENT_FILTER_SZ - (uintptr_t)m % SEGMENT_FILTER_SZ) % SEGMENT_FILTER_SZ;
+	if (head > 0)
+		munmap(m, head);
+	munmap(m + head + SEGMENT_FILTER_SZ, SEGMENT_FILTER_SZ - head);
+	return (uint64_t *)(void *)(m + head);
+}
+
+static bool segment_table_grow(struct index_shard *s)
+{
+	uint32_t cap = s->segment_cap ? s->segment_cap * 2 : 8;
+	uint64_t **f = realloc(s->filter, cap * sizeof(*f));
+	struct index_segment **g;
+
+	if (f == NULL)
+		return false;
+	s->filter = f;
+	g = realloc(s->segment, cap * sizeof(struct index_segment *));
+	if (g == NULL)
+		return false;
+	s->segment = g;
+	s->segment_cap = cap;
+	return true;
+}
+
+static bool segment_add(struct index_shard *s)
+{
+	struct index_segment *g;
+
+	if (s->segment_cnt == s->segment_cap && !segment_table_grow(s))
+		return false;
+	g = calloc(1, sizeof(*g));
+	if (g == NULL)
+		return false;
+	g->filter = segment_filter_map();
+	if (g->filter == NULL) {
+		free(g);
+		return false;
+	}
+	s->filter[s->segment_cnt] = g->filter;
+	s->segment[s->segment_cnt++] = g;
+	return true;
+}
+
+static void segment_drop(struct index_shard *s)
+{
+	struct index_segment *g = s->segment[--s->segment_cnt];
+
+	munmap(g->filter, SEGMENT_FILTER_SZ);
+	free(g);
+	if (s->huge_cnt > s->segment_cnt)
+		s->huge_cnt = s->segment_cnt;
+	if (s->touched > s->segment_cnt * SEGMENT_BUCKETS)
+		s->touched = s->segment_cnt * SEGMENT_BUCKETS;
+}
+
+/* A huge page is taken only for a segment whose filters are all in use, and never by the fault of an edit: the kernel
+   may have to look long for one.  It does so in its own time, or at once when the owner is idle. */
+static void segment_is_full(struct index_shard *s, uint32_t idx)
+{
+	madvise(s->filter[idx], SEGMENT_FILTER_SZ, MADV_HUGEPAGE);
+}
+
+static bool segment_make_huge(struct index_shard *s)
+{
+	if (s->huge_cnt + 1 >= s->segment_cnt)
+		return false;
+	/* Where the kernel cannot, small pages do. */
+	madvise(s->filter[s->huge_cnt++], SEGMENT_FILTER_SZ, MADV_COLLAPSE);
+	return true;
+}
+
+bool bucket_init(struct index_shard *s)
+{
+	s->move = calloc(1, sizeof(*s->move));
+	s->touched = 1;
+	return s->move != NULL && segment_add(s);
+}
+
+void bucket_clear(struct index_shard *s)
+{
+	arena_pool_free(&s->pool);
+	while (s->segment_cnt > 1)
+		segment_drop(s);
+	/* With it the memory of the first segment goes back too. */
+	madvise(s->filter[0], SEGMENT_FILTER_SZ, MADV_DONTNEED);
+	memset(s->segment[0]->bucket, 0, sizeof(s->segment[0]->bucket));
+	s->level = s->split = 0;
+	s->patrol = s->patrol_idle = s->huge_cnt = 0;
+	s->touched = 1;
+	s->move->active = false;
+}
+
+void bucket_fini(struct index_shard *s)
+{
+	arena_pool_free(&s->pool);
+	while (s->segment_cnt > 0)
+		segment_drop(s);
+	free(s->filter);
+	free(s->segment);
+	free(s->move);
+}
+
+/* --- one array -------------------------------------------------------------------------------------------- */
+
+static int array_put(struct index_shard *s, struct index_bucket *b, uint64_t inner, uint64_t value)
+{
+	Word_t *v;
+
+	arena_enter(&s->pool, &b->arena);
+	v = (Word_t *)JudyLIns(&b->judy, inner, PJE0);
+	arena_enter(NULL, NULL);
+	if (v == NULL || v == (Word_t *)PJERR)
+		return -ENOMEM;
+	*v = value;
+	b->cnt++;
+	return 0;
+}
+
+static void array_del(struct index_shard *s, struct index_bucket *b, uint64_t inner)
+{
+	arena_enter(&s->pool, &b->arena);
+	if (JudyLDel(&b->judy, inner, PJE0) == 1)
+		b->cnt--;
+	arena_enter(NULL, NULL);
+}
+
+/* The array that has key, or would have it, and the key in it. */
+static struct index_bucket *array_of(const struct index_shard *s, uint64_t key, uint64_t *inner)
+{
+	struct index_move *m = s->move;
+	uint32_t i = bucket_of(s, key);
+
+	if (m->active && (i == m->target[0] || i == m->target[1])) {
+		/* Two sources differ in the top bit of their depth. */
+		unsigned pos = m->source_cnt == 2 && (key >> (m->source_depth - 1) & 1);
+
+		*inner = inner_key(key, m->source_depth);
+		if (pos > m->pos || (pos == m->pos && *inner >= m->cursor))
+			return &m->source[pos];
+	}
+	*inner = inner_key(key, depth_of(s, i));
+	return bucket_at(s, i);
+}
+
+uint64_t *bucket_get(const struct index_shard *s, uint64_t key)
+{
+	uint64_t inner;
+	struct index_bucket *b = array_of(s, key, &inner);
+
+	return (uint64_t *)JudyLGet(b->judy, inner, PJE0);
+}
+
+int bucket_put(struct index_shard *s, uint64_t key, uint64_t value)
+{
+	uint64_t inner;
+	struct index_bucket *b = array_of(s, key, &inner);
+	int error = array_put(s, b, inner, value);
+	uint32_t i = bucket_of(s, key);
+
+	if (error != 0)
+		return error;
+	filter_set(filter_of(s, i), key);
+	if (s->move->active)
+		for (unsigned t = 0; t < 2; t++)
+			if (s->move->target[t] == i)
+				filter_set(s->move->fresh[t], key);
+	return 0;
+}
+
+void bucket_del(struct index_shard *s, uint64_t key)
+{
+	uint64_t inner;
+	struct index_bucket *b = array_of(s, key, &inner);
+
+	array_del(s, b, inner);
+	bucket_at(s, bucket_of(s, key))->stale++;
+}
+
+/* --- moves ------------------------------------------------------------------------------------------------ */
+
+static void move_from(struct index_move *m, struct index_bucket *b, uint32_t number)
+{
+	m->source[m->source_cnt] = *b;
+	m->source_low[m->source_cnt++] = number;
+	*b = (struct index_bucket){0};
+}
+
+static void move_begin(struct index_shard *s, uint32_t first, uint32_t second, unsigned source_depth)
+{
+	struct index_move *m = s->move;
+
+	memset(m, 0, sizeof(*m));
+	m->active = true;
+	m->target[0] = first;
+	m->target[1] = second;
+	m->source_depth = source_depth;
+}
+
+static void renew_begin(struct index_shard *s, uint32_t i)
+{
+	move_begin(s, i, NO_BUCKET, depth_of(s, i));
+	move_from(s->move, bucket_at(s, i), i);
+	s->renewals++;
+}
+
+static void split_begin(struct index_shard *s)
+{
+	uint32_t low = s->split, high = low + (1u << s->level);
+
+	if (high / SEGMENT_BUCKETS == s->segment_cnt) {
+		if (!segment_add(s))
+			return; /* the buckets stay fuller than they should */
+		segment_is_full(s, s->segment_cnt - 2);
+	}
+	move_begin(s, low, high, s->level);
+	move_from(s->move, bucket_at(s, low), low);
+	memcpy(filter_of(s, high), filter_of(s, low), FILTER_SZ);
+	if (s->touched <= high)
+		s->touched = high + 1;
+	if (++s->split == 1u << s->level) {
+		s->level++;
+		s->split = 0;
+	}
+}
+
+static void merge_begin(struct index_shard *s)
+{
+	uint32_t low, high;
+	uint64_t *to, *from;
+
+	if (s->split == 0)
+		s->split = 1u << --s->level;
+	low = --s->split;
+	high = low + (1u << s->level);
+	move_begin(s, low, NO_BUCKET, s->level + 1);
+	move_from(s->move, bucket_at(s, low), low);
+	move_from(s->move, bucket_at(s, high), high);
+	to = filter_of(s, low);
+	from = filter_of(s, high);
+	for (unsigned i = 0; i < FILTER_SZ / 8; i++)
+		to[i] |= from[i];
+	/* Half a segment stays unused before it goes, so that nobody can make it come and go with every edit. */
+	if (high % SEGMENT_BUCKETS == SEGMENT_BUCKETS / 2 && s->segment_cnt > high / SEGMENT_BUCKETS + 1)
+		segment_drop(s);
+}
+
+static void move_end(struct index_shard *s)
+{
+	struct index_move *m = s->move;
+
+	for (unsigned t = 0; t < 2; t++) {
+		if (m->target[t] == NO_BUCKET)
+			continue;
+		memcpy(filter_of(s, m->target[t]), m->fresh[t], FILTER_SZ);
+		bucket_at(s, m->target[t])->stale = 0;
+	}
+	for (unsigned i = 0; i < m->source_cnt; i++)
+		arena_drop(&s->pool, &m->source[i].arena);
+	m->active = false;
+}
+
+static void source_done(struct index_shard *s)
+{
+	s->move->cursor = 0;
+	if (++s->move->pos == s->move->source_cnt)
+		move_end(s);
+}
+
+/* Moves the next key; false when memory for it is out. */
+static bool move_one(struct index_shard *s)
+{
+	struct index_move *m = s->move;
+	Word_t inner = m->cursor;
+	const Word_t *v = (const Word_t *)JudyLFirst(m->source[m->pos].judy, &inner, PJE0);
+	uint64_t key;
+	uint32_t to;
+
+	if (v == NULL) {
+		source_done(s);
+		return true;
+	}
+	key = outer_key(inner, m->source_depth, m->source_low[m->pos]);
+	to = bucket_of(s, key);
+	if (array_put(s, bucket_at(s, to), inner_key(key, depth_of(s, to)), *v) != 0)
+		return false;
+	filter_set(m->fresh[to == m->target[1]], key);
+	s->moved_keys++;
+	m->cursor = inner + 1;
+	if (m->cursor == 0)
+		source_done(s);
+	return true;
+}
+
+/* When the holes in a bucket's memory, or the bits of deleted keys in its filter, are worth copying it. */
+enum worn { WORN_MUCH, WORN_A_LITTLE };
+
+static bool bucket_is_worn(const struct index_bucket *b, enum worn how)
+{
+	uint32_t words = b->arena.chunk_cnt * (ARENA_CHUNK_SZ / 8);
+
+	switch (how) {
+	case WORN_MUCH:
+		return b->stale > BUCKET_LOAD / 8 + b->cnt / 4 ||
+		       b->arena.free_words > 2 * (ARENA_CHUNK_SZ / 8) + words / 4;
+	case WORN_A_LITTLE:
+		return b->stale > BUCKET_LOAD / 8 + b->cnt / 16 ||
+		       b->arena.free_words > ARENA_CHUNK_SZ / 8 + words / 8;
+	}
+	return false;
+}
+
+static bool choose(struct index_shard *s, uint32_t i, enum worn how)
+{
+	uint32_t n = bucket_cnt(s);
+
+	if (s->cnt > (uint64_t)n * BUCKET_LOAD && s->level < LEVEL_MAX)
+		split_begin(s);
+	else if (n > 1 && s->cnt < (uint64_t)n * (BUCKET_LOAD / 8 * 6))
+		merge_begin(s);
+	else if (bucket_is_worn(bucket_at(s, i), how))
+		renew_begin(s, i);
+	return s->move->active;
+}
+
+static void move_some(struct index_shard *s, unsigned max)
+{
+	while (max-- > 0 && s->move->active && move_one(s))
+		;
+}
+
+void bucket_work(struct index_shard *s, uint64_t key, unsigned max)
+{
+	if (s->move->active || choose(s, bucket_of(s, key), WORN_MUCH))
+		move_some(s, max);
+}
+
+bool bucket_patrol(struct index_shard *s, unsigned max)
+{
+	if (segment_make_huge(s))
+		return true;
+	for (unsigned i = 0; i < PATROL_BUCKETS && !s->move->active; i++) {
+		s->patrol = s->patrol + 1 < bucket_cnt(s) ? s->patrol + 1 : 0;
+		s->patrol_idle = choose(s, s->patrol, WORN_A_LITTLE) ? 0 : s->patrol_idle + 1;
+	}
+	if (s->patrol_idle > bucket_cnt(s))
+		s->patrol_idle = bucket_cnt(s);
+	move_some(s, max);
+	return s->move->active || s->patrol_idle < bucket_cnt(s);
+}
+
+uint64_t bucket_filter_bytes(const struct index_shard *s)
+{
+	return (uint64_t)s->touched * FILTER_SZ + sizeof(*s->move);
+}
+
+uint64_t bucket_judy_bytes(const struct index_shard *s)
+{
+	return arena_pool_bytes(&s->pool) + s->segment_cnt * sizeof(struct index_segment) +
+	       s->segment_cap * (sizeof(*s->segment) + sizeof(*s->filter));
+}
