@@ -450,8 +450,10 @@ struct net_role *net_role_new(const struct options *o, struct scan *scan, const 
 	};
 
 	*why = "out of memory";
-	if (r == NULL || getrandom(&sc.nonce_seed, sizeof(sc.nonce_seed), 0) != sizeof(sc.nonce_seed))
+	if (r == NULL || getrandom(&sc.nonce_seed, sizeof(sc.nonce_seed), 0) != sizeof(sc.nonce_seed)) {
+		free(r);
 		return NULL;
+	}
 	r->scan = scan;
 	r->cmds = ring("net_cmds", sizeof(struct net_cmd), CMD_CNT);
 	r->notes = ring("net_notes", sizeof(struct net_note), NOTE_CNT);
