@@ -68,6 +68,7 @@ root=$(mktemp -d "$base/vigil-fresh.XXXXXX")
 chmod 755 "$root" # it will be somebody's "/"
 # debootstrap leaves no mount behind, but should it ever: never delete across one.
 clean_up() {
+	rm -f "$root.log"
 	if [ "$keep" = yes ]; then
 		echo "fresh: the root is kept in $root"
 	else
@@ -90,10 +91,8 @@ started=$SECONDS
 echo "fresh: making a minimal Debian 12 in $root"
 if ! timeout 1200 debootstrap --variant=minbase bookworm "$root" "$mirror" >"$root.log" 2>&1; then
 	tail -n 20 "$root.log" >&2
-	rm -f "$root.log"
 	die "debootstrap failed"
 fi
-rm -f "$root.log"
 echo "fresh: debootstrap took $((SECONDS - started)) s, $(
 	dpkg-query --admindir="$root/var/lib/dpkg" -W | wc -l
 ) packages"
