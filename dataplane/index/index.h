@@ -35,8 +35,8 @@ int index_add(struct index_shard *s, const struct locator *l);
 /* Removes one.  0, or -ENOENT. */
 int index_del(struct index_shard *s, const struct locator *l);
 /* Moves up to INDEX_MAINTAIN_KEYS keys of what is due, or of what is worth it for a lcore that has nothing else to
-   do; or has the kernel make one huge page of a piece of the filter.  A fraction of a millisecond, but for a huge page up to two.  Nothing depends on
-   it being called.  False when there is nothing to do. */
+   do; or has the kernel make one huge page of a piece of the filter.  A fraction of a millisecond, but for a huge
+   page up to two.  Nothing depends on it being called.  False when there is nothing to do. */
 #define INDEX_MAINTAIN_KEYS 512u
 bool index_maintain(struct index_shard *s);
 bool index_has(const struct index_shard *s, const struct locator *l);

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <rte_errno.h>
 
+/* Turns without work after which a worker tidies its shard, so that it does not do so between two blocks. */
+#define IDLE_POLLS 256u
+
 static struct rte_ring *ring_new(const struct scan *s, const char *what, unsigned idx, unsigned elem_sz,
 				 unsigned cnt)
 {
@@ -164,11 +167,18 @@ void scan_output_release(struct scan *s, const struct scan_output *o)
 
 bool scan_worker_poll(struct scan *s, unsigned w)
 {
+	struct scan_worker *me = &s->worker[w];
 	bool worked = scan_worker_phase(s, w);
 
-	worked |= scan_worker_edits(s, &s->worker[w]);
+	worked |= scan_worker_edits(s, me);
 	if (w == 0)
 		worked |= scan_leader_poll(s);
+	if (worked)
+		me->idle_polls = 0;
+	else if (me->idle_polls < IDLE_POLLS)
+		me->idle_polls++;
+	else
+		worked = index_maintain(me->shard);
 	return worked;
 }
 
@@ -198,6 +208,9 @@ void scan_stats_get(const struct scan *s, struct scan_stats *out)
 		out->recent_hits += READ(w->recent_hits);
 		out->index.locators += READ(w->index.locators);
 		out->index.judy_bytes += READ(w->index.judy_bytes);
+		out->index.filter_bytes += READ(w->index.filter_bytes);
+		out->index.buckets += READ(w->index.buckets);
+		out->index.moved_keys += READ(w->index.moved_keys);
 		out->index.recent_txids += READ(w->index.recent_txids);
 		out->index.recent_bytes += READ(w->index.recent_bytes);
 		if (READ(w->index.recent_blocks) > out->index.recent_blocks)

@@ -59,6 +59,7 @@ struct scan_worker {
 	struct rte_ring *edits; /* main to this worker */
 	struct rte_ring *added; /* this worker to the leader */
 	uint32_t phase_seen;
+	uint32_t idle_polls;
 	/* Published by this worker, read by others. */
 	_Alignas(64) atomic_uint_fast64_t edits_done;
 	struct scan_stats stats; /* adds, dels, loads, failures, recent_hits and index only */

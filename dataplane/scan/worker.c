@@ -12,6 +12,9 @@ static void publish_index(struct scan_worker *w)
 	index_stats_get(w->shard, &now);
 	__atomic_store_n(&w->stats.index.locators, now.locators, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats.index.judy_bytes, now.judy_bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.index.filter_bytes, now.filter_bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.index.buckets, now.buckets, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->stats.index.moved_keys, now.moved_keys, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats.index.recent_blocks, now.recent_blocks, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats.index.recent_txids, now.recent_txids, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->stats.index.recent_bytes, now.recent_bytes, __ATOMIC_RELAXED);

@@ -250,6 +250,9 @@ static void scan_counters(const struct link_role *r, struct link_stat *s, uint32
 	STAT("index_add_failures_total", st.add_failures);
 	STAT("index_locators", st.index.locators);
 	STAT("index_judy_bytes", st.index.judy_bytes);
+	STAT("index_filter_bytes", st.index.filter_bytes);
+	STAT("index_buckets", st.index.buckets);
+	STAT("index_moved_keys_total", st.index.moved_keys);
 	STAT("index_recent_blocks", st.index.recent_blocks);
 	STAT("index_recent_txids", st.index.recent_txids);
 	STAT("index_recent_bytes", st.index.recent_bytes);
@@ -261,7 +264,7 @@ static void scan_counters(const struct link_role *r, struct link_stat *s, uint32
 	}
 	*cnt = n;
 }
-#define SCAN_STAT_CNT (18u + PARSE_VERDICT_CNT)
+#define SCAN_STAT_CNT (21u + PARSE_VERDICT_CNT)
 
 static void put_stats(struct link_role *r, const struct net_note *n)
 {
