@@ -338,7 +338,8 @@ class Watch:
     def __init__(self, screen, tower, folder, chain, node):
         self.screen, self.tower, self.chain, self.node = screen, tower, chain, node
         self.report, self.log = Tail(folder / "report.jsonl"), Tail(folder / "vigild.log")
-        self.announced = self.announced_bytes = self.undone = 0
+        self.announced = self.undone = 0
+        self.bytes_at = {}  # height -> bytes of the block announced last at it
         self.height = 0
         self.holding = self.all_known = False
         self.seen = {}      # penalty txid -> when the node had it
@@ -353,7 +354,7 @@ class Watch:
         for e in map(json.loads, self.report.news()):
             if e["event"] in ("announce", "side_block"):
                 self.announced += 1
-                self.announced_bytes += e["sz"]
+                self.bytes_at[e["height"]] = e["sz"]
                 if e.get("disconnected"):
                     self.undone += e["disconnected"]
                     self.screen.step(f"reorg: the node undoes {e['disconnected']} blocks, "
@@ -402,10 +403,11 @@ class Watch:
 
     def show_progress(self):
         now = time.monotonic()
-        self.rates.append((now, self.height, self.announced_bytes))
+        self.rates.append((now, self.height))
         self.rates = [r for r in self.rates if now - r[0] <= 2.0]
-        (t0, h0, b0), (t1, h1, b1) = self.rates[0], self.rates[-1]
-        rate = f"{(h1 - h0) / (t1 - t0):6.1f} blocks/s {(b1 - b0) / 1e6 / (t1 - t0):6.1f} MB/s" if t1 > t0 else ""
+        (t0, h0), (t1, h1) = self.rates[0], self.rates[-1]
+        scanned = sum(self.bytes_at.get(h, 0) for h in range(h0 + 1, h1 + 1))
+        rate = f"{(h1 - h0) / (t1 - t0):6.1f} blocks/s {scanned / 1e6 / (t1 - t0):6.1f} MB/s" if t1 > t0 else ""
         self.screen.status(f"            block {self.height} of {self.chain.tip_height}   {rate}   "
                            f"penalties at the node {len(self.seen)} of {len(self.chain.planted)}")
 
