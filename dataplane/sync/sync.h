@@ -51,8 +51,6 @@ struct block_buf {
 	uint32_t slot; /* the pool's own */
 };
 
-struct block_pool; /* single-threaded get, any-thread put is the pool's business: see scan/pool.h */
-
 enum chain_event_kind {
 	CHAIN_START, /* where reporting begins: height, hash, work; no buffer.  Once per session, first. */
 	CHAIN_FILL,  /* a block at or below the base: feeds the recent blocks, reports hits as recent */
