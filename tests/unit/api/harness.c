@@ -25,6 +25,7 @@ static void on_stopped(void *arg)
 static void on_stop(uv_async_t *h)
 {
 	(void)h;
+	assert_true(atomic_load(&srv.stopping));
 	api_stop(srv.api, on_stopped, NULL);
 }
 
@@ -67,7 +68,7 @@ void serve(uint32_t max_connections, uint32_t threads)
 	uv_loop_init(&srv.loop);
 	uv_async_init(&srv.loop, &srv.stop, on_stop);
 	fake_reset();
-	srv.stopped = false;
+	srv.stopping = srv.stopped = false;
 	srv.api = api_new(&cfg, &srv.loop, NULL, &srv.key, &why);
 	assert_non_null(srv.api);
 	srv.port = api_port(srv.api);
@@ -76,6 +77,12 @@ void serve(uint32_t max_connections, uint32_t threads)
 	assert_false(api_is_open(srv.api));
 	assert_true(api_open(srv.api, &why));
 	assert_int_equal(pthread_create(&srv.thread, NULL, loop_thread, NULL), 0);
+}
+
+void serve_stop(void)
+{
+	atomic_store(&srv.stopping, true);
+	uv_async_send(&srv.stop);
 }
 
 void serve_end(void)
@@ -95,7 +102,7 @@ int setup(void **state)
 int teardown(void **state)
 {
 	(void)state;
-	uv_async_send(&srv.stop);
+	serve_stop();
 	serve_end();
 	return 0;
 }

@@ -184,7 +184,7 @@ static void stopping_finishes_what_was_accepted_and_takes_nothing_new(void **sta
 	assert_true(client_send(with_tower, raw, (size_t)sz));
 	assert_true(client_send(half_sent, raw, (size_t)sz / 2));
 	usleep(200000);
-	uv_async_send(&srv.stop);
+	serve_stop();
 	usleep(100000);
 	assert_int_equal(client_connect(srv.port), -1);
 	assert_true(client_send(half_sent, raw + sz / 2, (size_t)(sz - sz / 2)));
@@ -217,7 +217,7 @@ static void a_connection_in_the_backlog_when_stopping_is_still_served(void **sta
 		assert_int_not_equal(fd[i], -1);
 		assert_true(client_send(fd[i], ping, sizeof ping - 1));
 	}
-	uv_async_send(&srv.stop);
+	serve_stop();
 	for (unsigned i = 0; i < 16; i++) {
 		assert_true(client_read(fd[i], &r, CLIENT_WAIT_MS));
 		assert_int_equal(r.status, 200);
