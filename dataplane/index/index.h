@@ -8,8 +8,8 @@
             locator.  Deletes give memory back in the same small steps in which adds take it.
    Time     One add or delete also moves at most a few keys from one Judy array into another, so growing,
             shrinking and the renewal of what many deletes have worn need no pause.
-   Order    index_add inserts and then looks in the recent blocks: one operation of the owner, so an
-            appointment either is seen by a block's lookup or sees the block; there is no gap (invariant I2).
+   Order    The owner calls index_add and then index_recent_find with no block in between, so an appointment
+            either is seen by a block's lookup or sees the block; there is no gap (invariant I2).
    Keys     16 opaque bytes, exact on all 128 bits.  Which end of a txid they were taken from is unknown, so a
             block is looked up in both forms. */
 #ifndef VIGIL_INDEX_INDEX_H

@@ -6,7 +6,8 @@
 
    Threads  net lcore: scan_submit.  main lcore: scan_edit, scan_output, scan_ack, and the calls marked main.
             Scan lcore w: scan_worker_poll(s, w).  A lcore may hold several of these roles.
-   Memory   Rings and jobs are taken at scan_new; per block only the recent blocks' tables are allocated.
+   Memory   Rings and jobs are taken at scan_new; after that only the index allocates, for edits, for recent
+            blocks, and when an idle worker tidies its shard.
    Order    scan_output is one ordered stream: events come out in the order submitted; the answer to an edit comes
             after every block that its shard had seen before it, and before every block it had not.
             So no locator is ever between two blocks (invariant I2).
