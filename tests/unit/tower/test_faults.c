@@ -115,8 +115,10 @@ static char *play_with(const struct story *y, unsigned nth_write, unsigned nth_s
 	assert_true(sim_sent(s, &y->p[5].txid) > 0);
 	store_stats_get(s->st, &st);
 	*failures = st.failures;
-	/* A write that failed changed nothing; after a sync that failed nothing is sure. */
-	assert_int_equal(s->reset_cnt, nth_sync > 0 ? st.failures : 0);
+	/* A write that failed changed nothing; after a sync that failed nothing is sure.  (Writes that come before the
+	   store is open again fail too: how many is a matter of timing.) */
+	assert_int_equal(st.recoveries, nth_sync > 0 && st.failures > 0);
+	assert_int_equal(s->reset_cnt, st.recoveries);
 	dump = sim_dump(s);
 	sim_close(s);
 	free(s);
@@ -161,11 +163,14 @@ static void whichever_sync_fails_the_end_is_the_same(void **state)
 	assert_non_null(y);
 	story_make(y);
 	want = play_with(y, 0, 0, &failures);
+	/* Syncs are grouped, so that their number differs from run to run; each of the 2 registrations and 8
+	   appointments waits for one of its own. */
 	for (unsigned n = 1; n <= 16; n++) {
 		got = play_with(y, 0, n, &failures);
 		assert_dump_equal(want, got);
 		free(got);
-		assert_true(failures >= 1);
+		if (n <= 10)
+			assert_true(failures >= 1);
 	}
 	free(want);
 	free(y);
