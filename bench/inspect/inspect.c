@@ -2,28 +2,6 @@
 
 #include "btc/sha256.h"
 
-#define MAIN_SPACING_MIN_S 300u
-#define BLOCKS_PER_S_MAX   6u
-#define MEDIAN_SPAN        11u
-#define BIP34_VERSION_MIN  2
-
-bool inspect_bip34_in_force(const struct network *net_or_null, const struct header_fields *h, int64_t height)
-{
-	const struct network *main_net = network_get(NET_MAIN);
-	/* No network is older than main. */
-	const struct network *net = net_or_null != NULL ? net_or_null : main_net;
-	struct header_fields genesis;
-	int64_t age_s;
-
-	if (height < (int64_t)net->bip34_height || h->version < BIP34_VERSION_MIN)
-		return false;
-	header_decode(&genesis, net->genesis_header);
-	age_s = (int64_t)h->time - (int64_t)genesis.time;
-	if (net_or_null == main_net)
-		return height <= age_s / MAIN_SPACING_MIN_S;
-	return height <= age_s * BLOCKS_PER_S_MAX + MEDIAN_SPAN;
-}
-
 static const struct network *strictest_network(uint32_t bits)
 {
 	static const enum network_id by_limit[] = {NET_MAIN, NET_SIGNET, NET_REGTEST};
@@ -51,7 +29,7 @@ enum parse_verdict inspect_block(const struct txid_kernel *k, const struct netwo
 	out->merkle_root = h.merkle;
 	out->pow_valid = pow_valid(net != NULL ? net : strictest_network(h.bits), &out->block_hash, h.bits);
 	out->bip34_height = block_bip34_height(p, &s->tx[0]);
-	if (!inspect_bip34_in_force(net, &h, out->bip34_height))
+	if (!network_bip34_in_force(net, &h, out->bip34_height))
 		out->bip34_height = -1;
 	k->hash(p, s->tx, s->txid, cnt);
 	out->first_txid = s->txid[0];

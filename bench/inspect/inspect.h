@@ -31,18 +31,6 @@ struct inspect_scratch {
 enum parse_verdict inspect_block(const struct txid_kernel *k, const struct network *net, const uint8_t *p,
 				 size_t sz, struct inspect_scratch *s, struct inspect_facts *out);
 
-/* Is the height that a coinbase claims one that BIP34 vouches for?  Before activation the same bytes are free
-   text, which may well decode (main's block 1 says 486604799), and a lone block does not tell where in the
-   chain it lies.  So a claim must pass everything that BIP34 being in force implies:
-
-   - it is at or above the network's activation height.  Without a network, main's: the highest of all, so
-     in force on every network;
-   - the header's version is at least 2, as every network demands from there on;
-   - the chain can have got that far by the header's time.  A block's time exceeds the median of the eleven
-     before it, so no network gains more than six blocks a second over its genesis; and main, which aims at
-     600 seconds a block and corrects itself, none above twice that pace. */
-bool inspect_bip34_in_force(const struct network *net_or_null, const struct header_fields *h, int64_t height);
-
 /* argv[0] is the command's name; options as --help says.  0, 1 if a file or a block in it was bad (the others
    were still reported), 2 on wrong usage. */
 int inspect_main(int argc, char **argv);

@@ -3,6 +3,11 @@
 #include "btc/bytes.h"
 #include "btc/sha256.h"
 
+#define MAIN_SPACING_MIN_S 300u
+#define BLOCKS_PER_S_MAX   6u
+#define MEDIAN_SPAN        11u
+#define BIP34_VERSION_MIN  2
+
 #define MAGIC(a, b, c, d)                  \
 	{                                  \
 		0x##a, 0x##b, 0x##c, 0x##d \
@@ -212,4 +217,21 @@ bool pow_valid(const struct network *n, const struct hash256 *hash, uint32_t bit
 	struct u256 target, value = u256_from_le(hash->b);
 
 	return pow_target(n, bits, &target) && u256_cmp(&value, &target) <= 0;
+}
+
+bool network_bip34_in_force(const struct network *net_or_null, const struct header_fields *h, int64_t height)
+{
+	const struct network *main_net = network_get(NET_MAIN);
+	/* No network is older than main. */
+	const struct network *net = net_or_null != NULL ? net_or_null : main_net;
+	struct header_fields genesis;
+	int64_t age_s;
+
+	if (height < (int64_t)net->bip34_height || h->version < BIP34_VERSION_MIN)
+		return false;
+	header_decode(&genesis, net->genesis_header);
+	age_s = (int64_t)h->time - (int64_t)genesis.time;
+	if (net_or_null == main_net)
+		return height <= age_s / MAIN_SPACING_MIN_S;
+	return height <= age_s * BLOCKS_PER_S_MAX + MEDIAN_SPAN;
 }

@@ -47,6 +47,18 @@ void header_decode(struct header_fields *f, const uint8_t h[HEADER_SZ]);
 void header_encode(uint8_t h[HEADER_SZ], const struct header_fields *f);
 struct hash256 header_hash(const uint8_t h[HEADER_SZ]);
 
+/* Is the height that a coinbase claims one that BIP34 vouches for?  Before activation the same bytes are free
+   text, which may well decode (main's block 1 says 486604799), and a lone block does not tell where in the
+   chain it lies.  So a claim must pass everything that BIP34 being in force implies:
+
+   - it is at or above the network's activation height.  Without a network, main's: the highest of all, so
+     in force on every network;
+   - the header's version is at least 2, as every network demands from there on;
+   - the chain can have got that far by the header's time.  A block's time exceeds the median of the eleven
+     before it, so no network gains more than six blocks a second over its genesis; and main, which aims at
+     600 seconds a block and corrects itself, none above twice that pace. */
+bool network_bip34_in_force(const struct network *net_or_null, const struct header_fields *h, int64_t height);
+
 /* Target of compact bits.  False if negative, overflowing, zero or above the network's limit. */
 bool pow_target(const struct network *n, uint32_t bits, struct u256 *target);
 /* The same without a verdict: 0 where bits overflow, the magnitude where they are negative. */

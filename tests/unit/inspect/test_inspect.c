@@ -331,7 +331,7 @@ static void a_height_counts_only_where_bip34_vouches_for_it(void **state)
 		const struct network *n = cases[i].net != NULL ? network_by_name(cases[i].net) : NULL;
 		struct header_fields h = {.version = cases[i].version, .time = cases[i].time};
 
-		if (inspect_bip34_in_force(n, &h, cases[i].height) != cases[i].in_force)
+		if (network_bip34_in_force(n, &h, cases[i].height) != cases[i].in_force)
 			fail_msg("case %zu", i);
 	}
 }

@@ -1,4 +1,4 @@
-/* blkfile.h - the blocks of a file, whatever form the file has (spec/bitcoin.md section 18).
+/* blkfile.h - the blocks of a mapped file, whatever form the file has (spec/bitcoin.md section 18).
 
    Raw      The file is exactly one serialized block.
    Framed   magic | u32 length | block, again and again: what Bitcoin Core writes (blk*.dat), and what our
@@ -6,21 +6,17 @@
             beside the file and the file does not make sense without them, it is read through that key.
             Zeros at the end are a tail that was not written yet.  Garbage between records is skipped byte by byte and counted.
 
-   A record is handed out when its header has the proof of work it claims and its frame is sound: the next
-   record or the end of the file follows, or else its own bytes parse as a block.  Nothing more is checked
-   here: parse it, and compare the merkle root.  Records come in file order, which is not chain order.
+   What a record is, walk.h says.  Records come in file order, which is not chain order.
 
    Memory   The file is mapped; records point into the mapping (a private, decoded copy of it where there is a
             key) and stay valid until blkfile_close.  The file must not shrink meanwhile.
    Threads  One thread per struct blkfile; records may be read by all. */
-#ifndef VIGIL_BENCH_BLKFILE_H
-#define VIGIL_BENCH_BLKFILE_H
+#ifndef VIGIL_BLKFILE_BLKFILE_H
+#define VIGIL_BLKFILE_BLKFILE_H
 
-#include "btc/network.h"
+#include "blkfile/walk.h"
 
-#define BLKFILE_WHY_SZ  256u
-#define BLKFILE_XOR_SZ  8u /* bytes in xor.dat */
-#define BLKFILE_HEAD_SZ 8u /* magic and length before each block */
+#define BLKFILE_WHY_SZ 256u
 
 enum blkfile_kind { BLKFILE_RAW, BLKFILE_FRAMED };
 
