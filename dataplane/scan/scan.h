@@ -30,6 +30,8 @@ struct scan_config {
 	const struct txid_kernel *kernel;
 	unsigned worker_cnt;
 	uint64_t seed; /* secret, for shard choice */
+	/* 0: no block is remembered, for a scan whose locators are all there before the first block.  Else blocks
+	   are remembered until SCAN_EVICT, however many. */
 	uint32_t recent_blocks;
 	uint32_t window;
 	/* Names the rings; unique in the process. */

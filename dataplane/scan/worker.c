@@ -131,6 +131,8 @@ static void lookup_part(const struct scan *s, struct scan_job *j, unsigned idx)
 		}
 	}
 	burst_flush(&b, shard, j);
+	if (s->cfg.recent_blocks == 0)
+		return;
 	if (index_block_push(shard, &j->event.ev.hash, j->event.ev.height, j->txid, j->view.tx_cnt,
 			     j->event.ev.last_byte_ns) != 0)
 		rte_panic("scan: out of memory for a recent block\n");

@@ -83,13 +83,13 @@ static void make_block(struct made *m, enum chain_event_kind kind, uint32_t heig
 	m->ev.hash = sha256d(b->data, HEADER_SZ);
 }
 
-static struct scan *new_scan(unsigned workers, uint32_t window)
+static struct scan *new_scan_remembering(unsigned workers, uint32_t window, uint32_t recent_blocks)
 {
 	static char name[16][16];
 	struct scan_config c = {.kernel = kernel,
 				.worker_cnt = workers,
 				.seed = SEED,
-				.recent_blocks = 6,
+				.recent_blocks = recent_blocks,
 				.window = window,
 				.name = name[scan_no % 16]};
 	struct scan *s;
@@ -99,6 +99,11 @@ static struct scan *new_scan(unsigned workers, uint32_t window)
 	s = scan_new(&c);
 	assert_non_null(s);
 	return s;
+}
+
+static struct scan *new_scan(unsigned workers, uint32_t window)
+{
+	return new_scan_remembering(workers, window, 6);
 }
 
 static void submit(struct scan *s, const struct chain_event *ev)
@@ -223,6 +228,39 @@ static void a_late_add_finds_its_breach_until_the_block_is_evicted_or_taken_back
 		assert_int_equal(o.kind, SCAN_OUT_ADDED);
 		assert_int_equal(o.recent_cnt, 0);
 	}
+	scan_free(s);
+}
+
+static void without_recent_blocks_a_late_add_finds_nothing_and_a_block_still_hits(void **state)
+{
+	struct scan *s = new_scan_remembering(2, 8, 0);
+	struct made a, b;
+	struct scan_output o;
+	struct scan_stats st;
+
+	(void)state;
+	start(s, 2);
+	make_block(&a, CHAIN_CONNECT, 10, 5, 100);
+	make_block(&b, CHAIN_CONNECT, 11, 5, 200);
+	submit(s, &a.ev);
+	turn(s, 2);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.hit_cnt, 0);
+	give_back(s, &o);
+	add(s, &a.txid[3], LOCATOR_DISPLAY, 1);
+	add(s, &b.txid[3], LOCATOR_DISPLAY, 2);
+	turn(s, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(scan_output(s, &o));
+		assert_int_equal(o.recent_cnt, 0);
+	}
+	submit(s, &b.ev);
+	turn(s, 2);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.hit_cnt, 1);
+	give_back(s, &o);
+	scan_stats_get(s, &st);
+	assert_int_equal(st.index.recent_txids, 0);
 	scan_free(s);
 }
 
@@ -466,6 +504,7 @@ int main(void)
 		cmocka_unit_test(pool_hands_out_each_buffer_once_and_takes_it_back),
 		cmocka_unit_test(hits_come_in_block_order_in_both_forms),
 		cmocka_unit_test(a_late_add_finds_its_breach_until_the_block_is_evicted_or_taken_back),
+		cmocka_unit_test(without_recent_blocks_a_late_add_finds_nothing_and_a_block_still_hits),
 		cmocka_unit_test(a_bad_block_has_no_effect_and_cancels_its_epoch_only),
 		cmocka_unit_test(a_mutated_block_is_named_so),
 		cmocka_unit_test(blocks_wait_while_control_has_not_acknowledged_the_window),
