@@ -97,7 +97,7 @@ def rule_private_headers_stay_in_their_module(files):
 
 
 def rule_only_net_scan_topo_and_serve_use_dpdk(files):
-    allowed = ("dataplane/net/", "dataplane/scan/", "dataplane/topo/", "bench/serve/", "tests/")
+    allowed = ("dataplane/net/", "dataplane/scan/", "dataplane/topo/", "bench/serve/", "bench/path/", "tests/")
     return [
         f"{name}: includes rte_*"
         for name in c_files(files)

@@ -17,6 +17,7 @@
 #include "synth/rng.h"
 
 #define NODE_PEERS_MAX 16u
+#define PEER_MARKS_MAX 64u /* blocks in a connection's send buffer whose end is waited for */
 
 struct node_stats {
 	uint64_t blocks, blocks_stripped, block_bytes, headers, txs_in, txs_new, faults, connections;
@@ -71,6 +72,13 @@ struct peer {
 
 	struct outgoing out;
 	uint64_t blocks, bytes;
+
+	/* Blocks given to net in full, oldest first: reported when their last byte is on the wire. */
+	struct {
+		uint64_t end; /* bytes, up to and with its last one */
+		uint32_t idx;
+	} mark[PEER_MARKS_MAX];
+	uint32_t mark_from, mark_cnt;
 };
 
 /* recv.c: handles one whole message.  False: drop the connection, for *why. */
@@ -92,6 +100,9 @@ extern const struct net_conn_ops peer_ops;
 void *peer_accept(void *node, const struct net_addr *from);
 /* Moves what can be moved: sends, serves, announces, handles messages. */
 void peer_flush(struct peer *p);
+/* Reports the blocks that have left in full: block_sent, at at_ns, the begin of the turn of net_poll that has just
+   ended, so that no later time is ever too short. */
+void peer_report_sent(struct peer *p, uint64_t at_ns);
 /* Resets the connection with a reason in the report; p lives on until net says it is closed. */
 void peer_drop(struct peer *p, const char *why);
 

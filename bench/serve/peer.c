@@ -37,6 +37,38 @@ static void peer_free(struct peer *p)
 	free(p);
 }
 
+static void report_oldest(struct peer *p, uint64_t at_ns)
+{
+	const struct chain_block *b = chainset_block(p->node->chain, p->mark[p->mark_from].idx);
+
+	report_begin(p->node->report, "block_sent", at_ns);
+	report_num(p->node->report, "conn", p->id);
+	report_num(p->node->report, "height", b->height);
+	report_hash(p->node->report, "hash", &b->hash);
+	report_num(p->node->report, "sz", b->sz);
+	report_end(p->node->report);
+	p->mark_from = (p->mark_from + 1) % PEER_MARKS_MAX;
+	p->mark_cnt--;
+}
+
+static void mark_end(struct peer *p, uint32_t idx)
+{
+	/* So many in one turn are tiny: the oldest is gone, or as good as. */
+	if (p->mark_cnt == PEER_MARKS_MAX)
+		report_oldest(p, mono_ns());
+	p->mark[(p->mark_from + p->mark_cnt) % PEER_MARKS_MAX].end = p->bytes;
+	p->mark[(p->mark_from + p->mark_cnt) % PEER_MARKS_MAX].idx = idx;
+	p->mark_cnt++;
+}
+
+void peer_report_sent(struct peer *p, uint64_t at_ns)
+{
+	if (p->dead || p->mark_cnt == 0)
+		return;
+	while (p->mark_cnt > 0 && p->bytes - net_unsent(p->conn) >= p->mark[p->mark_from].end)
+		report_oldest(p, at_ns);
+}
+
 /* Sends a piece of the block on its way.  False when there is no room now, or never again. */
 static bool flush_block(struct peer *p)
 {
@@ -67,6 +99,7 @@ static bool flush_block(struct peer *p)
 		return false;
 	}
 	p->blocks++;
+	mark_end(p, o->idx);
 	bool again = o->unrequested;
 
 	outgoing_free(o);

@@ -186,6 +186,9 @@ static void run(struct node *n, struct net *net, const struct serve_options *o)
 	while (!stop_seen && now < end) {
 		bool busy = net_poll(net, now) > 0;
 
+		for (unsigned i = 0; i < NODE_PEERS_MAX; i++)
+			if (n->peer[i])
+				peer_report_sent(n->peer[i], now);
 		busy |= keep_pace(&pace, n, now);
 		idle = busy ? 0 : idle + 1;
 		if (idle >= IDLE_TURNS && !o->busy_poll)

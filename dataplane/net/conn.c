@@ -400,6 +400,11 @@ size_t net_send(struct net_conn *c, const void *p, size_t sz)
 	return taken;
 }
 
+size_t net_unsent(const struct net_conn *c)
+{
+	return c->state == CONN_DEAD ? 0 : (uint32_t)(c->pcb->snd_lbb - c->pcb->snd_nxt);
+}
+
 void net_consumed(struct net_conn *c, size_t sz)
 {
 	if (sz > c->unconsumed)

@@ -112,6 +112,9 @@ int net_listen(struct net *n, uint16_t port, const struct net_conn_ops *ops,
 size_t net_send(struct net_conn *c, const void *p, size_t sz);
 /* Bytes net_send would take now. */
 size_t net_send_room(const struct net_conn *c);
+/* Of the bytes that net_send took, those that have not been handed to the port yet (once net_poll has
+   returned).  0 when the connection is dead. */
+size_t net_unsent(const struct net_conn *c);
 void net_consumed(struct net_conn *c, size_t sz);
 /* FIN after what is queued.  What still comes in is thrown away; on_closed follows when the peer has
    acknowledged everything, or the time for that is up. */

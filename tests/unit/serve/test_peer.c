@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fixture.h"
@@ -17,6 +18,7 @@ struct net_conn {
 	uint8_t *out;
 	size_t sz, room; /* sent so far, and how much more net_send takes */
 	size_t at;       /* read by the test so far */
+	size_t unsent;   /* what net_unsent says */
 	size_t consumed;
 	bool aborted;
 	struct peer *peer;
@@ -32,6 +34,11 @@ size_t net_send(struct net_conn *c, const void *p, size_t sz)
 	c->sz += sz;
 	c->room -= sz;
 	return sz;
+}
+
+size_t net_unsent(const struct net_conn *c)
+{
+	return c->unsent;
 }
 
 void net_consumed(struct net_conn *c, size_t sz)
@@ -410,6 +417,59 @@ static void a_transaction_goes_to_the_other_peers_and_is_served(void **state)
 	lab_close(&l);
 }
 
+/* The report's lines of that event; each has the wanted time. */
+static unsigned report_lines(const char *path, const char *event, const char *at)
+{
+	char line[1024];
+	unsigned cnt = 0;
+	FILE *f = fopen(path, "r");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (strstr(line, event)) {
+			assert_non_null(strstr(line, at));
+			cnt++;
+		}
+	fclose(f);
+	return cnt;
+}
+
+static void a_block_is_reported_sent_when_its_last_byte_has_left(void **state)
+{
+	struct lab l;
+	struct net_conn c;
+	struct p2p_inv_item want[2];
+	char path[64];
+
+	(void)state;
+	lab_open(&l, 3, NULL, 3);
+	report_close(l.n.report);
+	snprintf(path, sizeof(path), "%s/report", l.f.dir);
+	l.n.report = report_open(path);
+	assert_non_null(l.n.report);
+	shake_hands(&l, &c, false);
+	want[0] = item(P2P_INV_WITNESS_BLOCK, &l.f.block[0].hash);
+	want[1] = item(P2P_INV_WITNESS_BLOCK, &l.f.block[1].hash);
+	ask_data(&c, want, 2);
+	c.unsent = P2P_HEAD_SZ + l.f.block[1].sz + 1; /* the last byte of the first is not out */
+	peer_report_sent(c.peer, 11);
+	assert_int_equal(report_lines(path, "block_sent", ""), 0);
+	c.unsent--;
+	peer_report_sent(c.peer, 22);
+	assert_int_equal(report_lines(path, "block_sent", "\"mono_ns\": 22,"), 1);
+	c.unsent = 1;
+	peer_report_sent(c.peer, 33);
+	assert_int_equal(report_lines(path, "block_sent", "\"mono_ns\": 22,"), 1);
+	c.unsent = 0;
+	peer_report_sent(c.peer, 44);
+	peer_report_sent(c.peer, 55);
+	assert_int_equal(report_lines(path, "\"height\": 2", "\"mono_ns\": 44,"), 1);
+	assert_int_equal(report_lines(path, "block_sent", ""), 2);
+	hang_up(&c);
+	remove(path);
+	lab_close(&l);
+}
+
 static void rubbish_is_dropped(void **state)
 {
 	struct lab l;
@@ -439,6 +499,7 @@ int main(void)
 		cmocka_unit_test(a_reorg_is_announced_from_the_fork),
 		cmocka_unit_test(a_tip_that_does_not_link_is_announced_by_inv),
 		cmocka_unit_test(a_transaction_goes_to_the_other_peers_and_is_served),
+		cmocka_unit_test(a_block_is_reported_sent_when_its_last_byte_has_left),
 		cmocka_unit_test(rubbish_is_dropped),
 	};
 
