@@ -151,31 +151,51 @@ enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t s
 	return v;
 }
 
-void headers_mark_invalid(struct headers *h, uint32_t idx)
+/* ---- marks ---- */
+
+/* The most work there is may be off the best chain now. */
+static void best_move(struct headers *h)
 {
-	uint32_t best;
+	uint32_t best = headers_best(h);
 
-	assert(idx != h->best[0]);
-	/* Without memory for the cut the mark waits for the next call: nothing is half done. */
-	if (headers_on_best(h, idx) && !tree_best_cut(h, at(h, idx)->parent))
-		return;
-	at(h, idx)->flags |= INVALID;
-	for (uint32_t i = 0; i < h->side_cnt; i++) {
-		uint32_t up = h->side[i];
-
-		while (at(h, up)->side_pos != HEADERS_NONE && !(at(h, up)->flags & INVALID))
-			up = at(h, up)->parent;
-		at(h, h->side[i])->flags |= at(h, up)->flags & INVALID;
-	}
-	best = headers_best(h);
 	for (uint32_t i = 0; i < h->side_cnt; i++) {
 		const struct node *n = at(h, h->side[i]);
 
-		if (!(n->flags & INVALID) && u256_cmp(&n->work, &at(h, best)->work) > 0)
+		if (!(n->flags & (INVALID | ASIDE)) && u256_cmp(&n->work, &at(h, best)->work) > 0)
 			best = h->side[i];
 	}
 	if (best != headers_best(h))
 		tree_best_set(h, best);
+}
+
+static void mark(struct headers *h, uint32_t idx, uint32_t flag)
+{
+	assert(idx != h->best[0]);
+	/* Without memory for the cut the mark waits for the next call: nothing is half done. */
+	if (headers_on_best(h, idx) && !tree_best_cut(h, at(h, idx)->parent))
+		return;
+	for (uint32_t i = 0; i < h->side_cnt; i++)
+		if (headers_ancestor(h, h->side[i], at(h, idx)->height) == idx)
+			at(h, h->side[i])->flags |= flag;
+	best_move(h);
+}
+
+void headers_mark_invalid(struct headers *h, uint32_t idx)
+{
+	mark(h, idx, INVALID);
+}
+
+void headers_set_aside(struct headers *h, uint32_t idx)
+{
+	mark(h, idx, ASIDE);
+}
+
+void headers_take_back(struct headers *h, uint32_t idx)
+{
+	for (uint32_t i = 0; i < h->side_cnt; i++)
+		if (headers_ancestor(h, h->side[i], at(h, idx)->height) == idx)
+			at(h, h->side[i])->flags &= ~(uint32_t)ASIDE;
+	best_move(h);
 }
 
 /* ---- life and views ---- */
@@ -246,6 +266,11 @@ bool headers_on_best(const struct headers *h, uint32_t idx)
 uint32_t headers_parent(const struct headers *h, uint32_t idx)
 {
 	return at(h, idx)->parent;
+}
+
+uint32_t headers_ancestor(const struct headers *h, uint32_t idx, uint32_t height)
+{
+	return height <= at(h, idx)->height ? tree_ancestor(h, idx, height) : HEADERS_NONE;
 }
 
 uint32_t headers_height(const struct headers *h, uint32_t idx)

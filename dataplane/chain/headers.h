@@ -4,7 +4,8 @@
    header gets in if its parent is there, its proof of work holds, and its difficulty and time follow the
    rules as far as the known history reaches; where it does not reach, the bounded rule holds on networks
    that have one, and median-time-past waits until eleven ancestors are known.
-   Best is the most cumulative work; on equal work the one seen first, so it never flaps.
+   Best is the most cumulative work among what is neither invalid nor set aside; on equal work the one seen first,
+   so it never flaps.
 
    Threads  One thread.
    Memory   About 140 bytes a header and 4 for the index, in chunks, at most headers_max; hostile peers cannot
@@ -71,6 +72,12 @@ enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t s
 /* Marks a header (not the root) and all its descendants invalid; best moves to what is left. */
 void headers_mark_invalid(struct headers *h, uint32_t idx);
 
+/* Sets a header (not the root) aside with all its descendants, those to come too: they stay and grow, but are not
+   considered for best until taken back.  For a branch whose blocks nobody delivers. */
+void headers_set_aside(struct headers *h, uint32_t idx);
+/* Takes the header and all its descendants back; best moves there if it has more work. */
+void headers_take_back(struct headers *h, uint32_t idx);
+
 /* Keeps idx and its ancestors, whatever branch they are on, until as many headers_unref. */
 void headers_ref(struct headers *h, uint32_t idx);
 void headers_unref(struct headers *h, uint32_t idx);
@@ -83,6 +90,8 @@ bool headers_on_best(const struct headers *h, uint32_t idx);
 /* The nearest ancestor (or idx itself) on the best chain. */
 uint32_t headers_fork(const struct headers *h, uint32_t idx);
 uint32_t headers_parent(const struct headers *h, uint32_t idx); /* HEADERS_NONE of the root */
+/* The ancestor (or idx itself) at height; HEADERS_NONE below the root or above idx.  Linear off the best chain. */
+uint32_t headers_ancestor(const struct headers *h, uint32_t idx, uint32_t height);
 uint32_t headers_height(const struct headers *h, uint32_t idx);
 const struct hash256 *headers_hash(const struct headers *h, uint32_t idx);
 const struct u256 *headers_work(const struct headers *h, uint32_t idx);

@@ -14,7 +14,7 @@
 #define CHUNK_CNT  (1u << CHUNK_BITS) /* headers in a chunk */
 #define CHUNK_MASK (CHUNK_CNT - 1u)
 
-enum { KNOWN = 1u << 0, INVALID = 1u << 1, KEEP = 1u << 2 };
+enum { KNOWN = 1u << 0, INVALID = 1u << 1, KEEP = 1u << 2, ASIDE = 1u << 3 };
 
 struct node {
 	struct hash256 hash;

@@ -266,10 +266,11 @@ uint32_t tree_insert(struct headers *h, uint32_t parent, const struct hash256 *h
 	work = tree_work_of(h, f->bits);
 	n->work = u256_add(&at(h, parent)->work, &work);
 	n->real_bits = context_real_bits(h, n->height, f->bits, at(h, parent)->real_bits);
+	n->flags |= at(h, parent)->flags & ASIDE;
 	index_insert(h, idx);
 	side_add(h, idx);
 	/* Strictly more: the first seen stays on equal work. */
-	if (u256_cmp(&n->work, &at(h, headers_best(h))->work) > 0)
+	if (!(n->flags & ASIDE) && u256_cmp(&n->work, &at(h, headers_best(h))->work) > 0)
 		tree_best_set(h, idx);
 	return idx;
 }

@@ -232,6 +232,38 @@ static void an_invalid_header_takes_its_branch_with_it(void **state)
 	headers_free(h);
 }
 
+static void a_branch_set_aside_grows_and_is_best_again_when_taken_back(void **state)
+{
+	static uint8_t raw[50 * HEADER_SZ], branch[20 * HEADER_SZ], more[5 * HEADER_SZ];
+	struct headers *h = with_chain(raw, 50);
+	uint32_t new_cnt, top, aside;
+
+	(void)state;
+	top = headers_best(h);
+	mine(branch, 20, hash_at(raw, 39), genesis_time + 41, 7);
+	assert_int_equal(add(h, branch, 20, &new_cnt), HEADERS_OK);
+	assert_int_equal(headers_height(h, headers_best(h)), 60);
+	aside = headers_at(h, 45);
+	headers_set_aside(h, aside);
+	assert_int_equal(headers_best(h), top);
+	assert_int_equal(headers_ancestor(h, aside, 40), headers_at(h, 40));
+	assert_int_equal(headers_ancestor(h, aside, 46), HEADERS_NONE);
+	/* Nobody is to blame for going on there. */
+	mine(more, 5, hash_at(branch, 19), genesis_time + 100, 8);
+	assert_int_equal(add(h, more, 5, &new_cnt), HEADERS_OK);
+	assert_int_equal(new_cnt, 5);
+	assert_int_equal(headers_best(h), top);
+	headers_take_back(h, aside);
+	assert_int_equal(headers_height(h, headers_best(h)), 65);
+	assert_int_equal(headers_at(h, 45), aside);
+	/* What is invalid in it stays so. */
+	headers_set_aside(h, aside);
+	headers_mark_invalid(h, headers_find(h, (struct hash256[]){hash_at(branch, 14)}));
+	headers_take_back(h, aside);
+	assert_int_equal(headers_height(h, headers_best(h)), 54);
+	headers_free(h);
+}
+
 static void a_branch_without_a_chance_is_not_stored(void **state)
 {
 	static uint8_t raw[5000 * HEADER_SZ], a[400 * HEADER_SZ];
@@ -430,6 +462,7 @@ int main(void)
 		cmocka_unit_test(the_consecutive_real_headers_link_above_an_anchor),
 		cmocka_unit_test(more_work_wins_and_equal_work_does_not),
 		cmocka_unit_test(an_invalid_header_takes_its_branch_with_it),
+		cmocka_unit_test(a_branch_set_aside_grows_and_is_best_again_when_taken_back),
 		cmocka_unit_test(a_branch_without_a_chance_is_not_stored),
 		cmocka_unit_test(side_headers_are_bounded_and_what_is_referenced_stays),
 		cmocka_unit_test(a_full_tree_refuses_and_stays_as_it_is),
