@@ -45,6 +45,12 @@ void api_call_submit(struct api_call *c)
 	uv_async_send(&a->wake);
 }
 
+void api_call_again(struct api_call *c)
+{
+	c->api->running_cnt--;
+	api_call_submit(c);
+}
+
 void api_call_finish(struct api_call *c)
 {
 	struct MHD_Connection *http = c->http;

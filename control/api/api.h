@@ -1,5 +1,5 @@
 /* api.h - the tower's HTTP API for clients of both generations (spec/teos.md section 7): register, add_appointment,
-   get_appointment and ping.
+   get_appointment, get_subscription_info and ping.
 
    Threads   libmicrohttpd's own threads read requests, decode them, recover keys, sign receipts and write answers; they
              hold no state of the tower.  A decoded request goes through a queue to the state thread, which calls
@@ -28,9 +28,10 @@
 #include "tower/tower.h"
 
 #define API_BODY_TOTAL_MAX    (256u << 20) /* bytes of bodies held at a time */
-#define API_REGISTER_BODY_MAX 1024u        /* the reference's limits are 87, 2048, 178: never below */
+#define API_REGISTER_BODY_MAX 1024u        /* the reference's limits are 87, 2048, 178, 127: never below */
 #define API_ADD_BODY_MIN      2048u
 #define API_GET_BODY_MAX      1024u
+#define API_INFO_BODY_MAX     1024u
 
 struct api;
 

@@ -67,13 +67,14 @@ struct api_call {
 		user_raw; /* get_appointment: ... the locator as received, when that has upper-case digits */
 	bool has_user_raw;
 
-	struct tower_user_info info;  /* register */
+	struct tower_user_info info;  /* register, get_subscription_info */
 	struct tower_add_reply added; /* add_appointment */
 	bool is_tracker;              /* get_appointment: copies of what the tower found */
 	struct hash256 dispute, penalty;
 	uint32_t to_self_delay;
-	uint8_t *data; /* blob, or raw penalty */
-	size_t data_sz;
+	uint8_t *data; /* blob, or raw penalty; get_subscription_info: locators */
+	size_t data_sz, data_cap;
+	bool listing; /* get_subscription_info: the user is known, and a part of the list may be there */
 };
 
 struct api {
@@ -112,6 +113,18 @@ struct api {
 uint64_t api_now_ns(void);
 
 enum api_code api_refuse(struct api_call *c, enum api_code code, const char *why);
+/* A tower's refusal as the call's problem; none for TOWER_OK and TOWER_PENDING.  auth_text NULL: the usual words. */
+enum api_code api_refuse_status(struct api_call *c, enum tower_status st, const char *auth_text);
+/* State thread: who asks, by the key that signed.  Sets c->user, c->info, c->expired and, if known, c->generation. */
+enum tower_status api_known_user(struct api_call *c);
+/* State thread, from run, which then returns true: runs the call again in the loop's next turn. */
+void api_call_again(struct api_call *c);
+
+/* get_subscription_info (subscription.c). */
+enum api_code api_subscription_check(struct api_call *c);
+bool api_subscription_run(struct api_call *c);
+char *api_subscription_reply(struct api_call *c);
+
 /* State thread: the tower has spoken; hands the call back to an HTTP thread. */
 void api_call_finish(struct api_call *c);
 /* HTTP thread: hands a decoded call to the state thread.  The connection is suspended already. */

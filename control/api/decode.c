@@ -273,13 +273,18 @@ static bool decode_register(struct decoder *d, struct api_request *r)
 	return true;
 }
 
+static bool check_signature(struct decoder *d, const struct api_request *r)
+{
+	return r->sig.sz > 0 ? true : reject_at(d, API_AT_SIGNATURE, API_EMPTY_FIELD, "signature is empty");
+}
+
 static bool check_locator_and_signature(struct decoder *d, const struct bytes *locator,
 					const struct api_request *r)
 {
 	if (!check_size(d, API_AT_LOCATOR, locator->sz, LOCATOR_SZ, "locator is empty",
 			"locator is not 16 bytes"))
 		return false;
-	return r->sig.sz > 0 ? true : reject_at(d, API_AT_SIGNATURE, API_EMPTY_FIELD, "signature is empty");
+	return check_signature(d, r);
 }
 
 static bool decode_add(struct decoder *d, struct api_request *r)
@@ -317,6 +322,14 @@ static bool decode_get(struct decoder *d, struct api_request *r)
 	return read_body(d, schema) && check_locator_and_signature(d, &locator, r);
 }
 
+static bool decode_subscription(struct decoder *d, struct api_request *r)
+{
+	const struct member schema[] = {{"signature", MEMBER_TEXT, API_AT_SIGNATURE, false, &r->sig, NULL},
+					{.name = NULL}};
+
+	return read_body(d, schema) && check_signature(d, r);
+}
+
 enum api_code api_decode(enum api_endpoint ep, const void *body, size_t sz, struct api_request *out,
 			 struct api_problem *p)
 {
@@ -335,6 +348,9 @@ enum api_code api_decode(enum api_endpoint ep, const void *body, size_t sz, stru
 		break;
 	case API_GET_APPOINTMENT:
 		ok = decode_get(&d, out);
+		break;
+	case API_GET_SUBSCRIPTION_INFO:
+		ok = decode_subscription(&d, out);
 		break;
 	case API_PING:
 	case API_ENDPOINT_CNT:

@@ -34,7 +34,14 @@ enum api_code {
 	API_UNEXPECTED = 255
 };
 
-enum api_endpoint { API_REGISTER, API_ADD_APPOINTMENT, API_GET_APPOINTMENT, API_PING, API_ENDPOINT_CNT };
+enum api_endpoint {
+	API_REGISTER,
+	API_ADD_APPOINTMENT,
+	API_GET_APPOINTMENT,
+	API_GET_SUBSCRIPTION_INFO,
+	API_PING,
+	API_ENDPOINT_CNT
+};
 
 /* A signature as it came.  Only a text of exactly SIG_ZB_SZ characters can be one; what is longer is cut, and sz tells. */
 struct api_signature {
@@ -64,12 +71,12 @@ struct api_request {
 	enum api_endpoint endpoint;
 	struct user_id user;               /* register: as given, not yet known to be a point */
 	enum client_generation generation; /* register: by the name of its field */
-	struct locator locator;            /* the others */
+	struct locator locator;            /* add_appointment, get_appointment */
 	char locator_text[2 * LOCATOR_SZ]; /* its digits as received: legacy clients sign them */
 	uint8_t *blob;                     /* add_appointment; NULL when empty */
 	uint32_t blob_sz;
 	uint32_t to_self_delay;
-	struct api_signature sig; /* the others */
+	struct api_signature sig; /* all but register */
 };
 
 /* Decodes the body of a POST.  API_OK, or the first problem (also in *p) and *out empty.  API_UNEXPECTED only when

@@ -122,6 +122,7 @@ static int legacy_code(const struct api_refusal *r)
 	case API_ADD_APPOINTMENT:
 		return legacy_add_code(&r->problem);
 	case API_GET_APPOINTMENT:
+	case API_GET_SUBSCRIPTION_INFO:
 		return LEGACY_AUTH_OR_SUBSCRIPTION;
 	case API_PING:
 	case API_ENDPOINT_CNT:

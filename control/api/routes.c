@@ -14,8 +14,7 @@ enum api_code api_refuse(struct api_call *c, enum api_code code, const char *why
 	return code;
 }
 
-/* A tower's refusal as an error code.  TOWER_OK and TOWER_PENDING are none. */
-static enum api_code refuse_status(struct api_call *c, enum tower_status st, const char *auth_text)
+enum api_code api_refuse_status(struct api_call *c, enum tower_status st, const char *auth_text)
 {
 	switch (st) {
 	case TOWER_OK:
@@ -45,7 +44,7 @@ static void on_durable(void *arg, enum tower_status st)
 	struct api_call *c = arg;
 
 	if (st != TOWER_OK)
-		refuse_status(c, st, NULL);
+		api_refuse_status(c, st, NULL);
 	api_call_finish(c);
 }
 
@@ -54,7 +53,7 @@ static bool pending(struct api_call *c, enum tower_status st, const char *auth_t
 {
 	if (st == TOWER_PENDING)
 		return true;
-	refuse_status(c, st, auth_text);
+	api_refuse_status(c, st, auth_text);
 	return false;
 }
 
@@ -218,30 +217,28 @@ static enum api_code get_check(struct api_call *c)
 	return ok ? API_OK : api_refuse(c, API_AUTH_OR_SUBSCRIPTION, "Invalid signature or subscription error");
 }
 
-/* Who asks: sets c->user, c->generation and c->expired. */
-static enum tower_status get_user(struct api_call *c)
+enum tower_status api_known_user(struct api_call *c)
 {
-	struct tower_user_info user;
-	enum tower_status st = tower_user(c->api->tower, &c->user, &user, &c->expired);
+	enum tower_status st = tower_user(c->api->tower, &c->user, &c->info, &c->expired);
 
 	if (st == TOWER_AUTH && !c->expired && c->has_user_raw) {
 		c->user = c->user_raw;
-		st = tower_user(c->api->tower, &c->user, &user, &c->expired);
+		st = tower_user(c->api->tower, &c->user, &c->info, &c->expired);
 	}
 	if (st == TOWER_OK || c->expired)
-		c->generation = user.generation;
+		c->generation = c->info.generation;
 	return st;
 }
 
 static bool get_run(struct api_call *c)
 {
 	struct tower_found f;
-	enum tower_status st = get_user(c);
+	enum tower_status st = api_known_user(c);
 
 	if (st == TOWER_OK)
 		st = tower_find(c->api->tower, &c->user, &c->req.locator, &f);
 	if (st != TOWER_OK) {
-		refuse_status(c, st, c->expired ? "Your subscription has expired" : NULL);
+		api_refuse_status(c, st, c->expired ? "Your subscription has expired" : NULL);
 		return false;
 	}
 	/* The view ends with this call of the tower; the answer is written on another thread. */
@@ -299,6 +296,9 @@ const struct api_route api_routes[API_ENDPOINT_CNT] = {
 				 add_run, add_reply},
 	[API_GET_APPOINTMENT] = {"get_appointment", MHD_HTTP_METHOD_POST, API_GET_APPOINTMENT, API_GET_BODY_MAX,
 				 get_check, get_run, get_reply},
+	[API_GET_SUBSCRIPTION_INFO] = {"get_subscription_info", MHD_HTTP_METHOD_POST, API_GET_SUBSCRIPTION_INFO,
+				       API_INFO_BODY_MAX, api_subscription_check, api_subscription_run,
+				       api_subscription_reply},
 	/* Answered where it is read: it asks nothing. */
 	[API_PING] = {"ping", MHD_HTTP_METHOD_GET, API_PING, 0, NULL, NULL, NULL},
 };

@@ -106,3 +106,25 @@ enum tower_status tower_find(struct tower *t, const struct user_id *user, const 
 	client_order++;
 	return st;
 }
+
+uint32_t tower_each_appointment_of_user(struct tower *t, const struct user_id *u, const struct locator *after,
+					uint32_t limit,
+					bool (*cb)(void *arg, const struct locator *l, const struct uuid *id),
+					void *arg)
+{
+	static const struct uuid id;
+	uint32_t i = 0, seen = 0;
+
+	(void)t;
+	(void)u;
+	fake.page_cnt++;
+	while (after && i < fake.owned_cnt && memcmp(fake.owned[i].b, after->b, LOCATOR_SZ) <= 0)
+		i++;
+	for (; i < fake.owned_cnt && seen < limit; i++) {
+		seen++;
+		if (!cb(arg, &fake.owned[i], &id))
+			break;
+	}
+	client_order++;
+	return seen;
+}

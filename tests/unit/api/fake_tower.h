@@ -20,9 +20,11 @@ struct fake_tower {
 	struct tower_add_reply added;
 	enum tower_status found_status;
 	struct tower_found found;
+	const struct locator *owned; /* of the user, ascending */
+	uint32_t owned_cnt;
 
 	/* Seen by the test. */
-	_Atomic unsigned register_cnt, add_cnt, find_cnt, done_cnt;
+	_Atomic unsigned register_cnt, add_cnt, find_cnt, done_cnt, page_cnt;
 	struct user_id last_user;
 	struct locator last_locator;
 	uint8_t last_blob[4096];

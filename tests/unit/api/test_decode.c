@@ -41,7 +41,8 @@ static bool endpoint_of(const char *path, enum api_endpoint *ep)
 		enum api_endpoint ep;
 	} known[] = {{"/register", API_REGISTER},
 		     {"/add_appointment", API_ADD_APPOINTMENT},
-		     {"/get_appointment", API_GET_APPOINTMENT}};
+		     {"/get_appointment", API_GET_APPOINTMENT},
+		     {"/get_subscription_info", API_GET_SUBSCRIPTION_INFO}};
 
 	for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
 		if (strcmp(path, known[i].path) == 0) {

@@ -65,8 +65,20 @@ static uint8_t *state_for(const char *id, const json_t *response)
 		fake.added.text = "told by the tower";
 	} else if (strcmp(id, "add_appointment-already-triggered") == 0) {
 		fake.answer = TOWER_TRIGGERED;
-	} else if (strcmp(id, "get_appointment-unauthenticated") == 0) {
+	} else if (strcmp(id, "get_appointment-unauthenticated") == 0 ||
+		   strcmp(id, "get_subscription_info-unauthenticated") == 0) {
 		fake.user_status = TOWER_AUTH;
+	} else if (strcmp(id, "get_subscription_info") == 0) {
+		const json_t *list = json_object_get(response, "locators");
+
+		if (!list)
+			list = json_object_get(response, "appointments");
+		assert_int_equal(json_array_size(list), 1);
+		p = bytes_of(json_array_get(list, 0), &sz);
+		assert_int_equal(sz, LOCATOR_SZ);
+		fake.user.available_slots = 9999;
+		fake.owned = (const struct locator *)p;
+		fake.owned_cnt = 1;
 	} else if (strcmp(id, "get_appointment-watched") == 0) {
 		p = bytes_of(json_object_get(a, "encrypted_blob"), &sz);
 		fake.found_status = TOWER_OK;
@@ -91,7 +103,7 @@ static uint8_t *state_for(const char *id, const json_t *response)
 static void legacy_state_for(const char *id)
 {
 	fake.user.generation = fake.added.generation = CLIENT_LEGACY;
-	fake.user.available_slots = 100;
+	fake.user.available_slots = strcmp(id, "get_subscription_info") == 0 ? 99 : 100;
 	fake.added.available_slots = 99;
 	if (strstr(id, "unauthenticated")) {
 		fake.answer = TOWER_AUTH;
@@ -125,8 +137,8 @@ static unsigned vectors_are_answered(const char *file, bool legacy)
 		const json_t *want = json_object_get(v, "response");
 		int status = (int)json_integer_value(json_object_get(v, "status"));
 
-		/* Not there yet, and answered as any unknown path; transport vectors have no body to send. */
-		if (!body || strcmp(path, "/get_subscription_info") == 0 || strcmp(path, "/ping") == 0)
+		/* Transport vectors have no body to send. */
+		if (!body || strcmp(path, "/ping") == 0)
 			continue;
 		uint8_t *owned = state_for(id, want);
 
@@ -217,6 +229,9 @@ static void field_errors_of_a_legacy_caller_come_from_its_own_table(void **state
 		{"/add_appointment", "{", 400, -65},
 		{"/register", "{\"public_key\": 5}", 400, -34},
 		{"/get_appointment", "nothing", 400, -65},
+		{"/get_subscription_info", "nothing", 400, -65},
+		{"/get_subscription_info", "{}", 400, -8},
+		{"/get_subscription_info", "{\"signature\": \"y\"}", 400, -8},
 	};
 
 	(void)state;
@@ -330,6 +345,70 @@ static void a_transient_failure_of_an_add_carries_the_code_that_clients_retry(vo
 	reply_free(&r);
 }
 
+static char *signed_info(void)
+{
+	static const char msg[] = RECEIPT_SUBSCRIPTION_MESSAGE;
+	char sig[SIG_ZB_SZ + 1], *body = NULL;
+
+	assert_true(sig_sign(sig, srv.user_secret, (const uint8_t *)msg, sizeof msg - 1));
+	assert_int_not_equal(asprintf(&body, "{\"signature\":\"%s\"}", sig), -1);
+	return body;
+}
+
+static void a_long_list_of_locators_is_told_whole_and_gathered_in_turns(void **state)
+{
+	static struct locator owned[10000];
+	static const uint32_t cnts[] = {0, 1, 1999, 2000, 2001, 4000, 10000};
+	char *body = signed_info(), hex[2 * LOCATOR_SZ + 1];
+
+	(void)state;
+	fake_reset();
+	for (uint32_t i = 0; i < 10000; i++) {
+		owned[i].b[0] = (uint8_t)(i >> 8);
+		owned[i].b[1] = (uint8_t)i;
+		owned[i].b[15] = (uint8_t)(i * 7);
+	}
+	fake.owned = owned;
+	for (size_t k = 0; k < sizeof cnts / sizeof cnts[0]; k++) {
+		fake.owned_cnt = cnts[k];
+		fake.page_cnt = 0;
+		struct reply r = client_post(srv.port, "/get_subscription_info", body);
+		const json_t *list = json_object_get(r.json, "locators");
+
+		assert_int_equal(r.status, 200);
+		assert_int_equal(json_array_size(list), cnts[k]);
+		for (uint32_t i = 0; i < cnts[k]; i++) {
+			hex_encode(hex, owned[i].b, LOCATOR_SZ);
+			assert_string_equal(json_string_value(json_array_get(list, i)), hex);
+		}
+		assert_int_equal(fake.page_cnt, cnts[k] / 2000 + 1);
+		reply_free(&r);
+	}
+	free(body);
+}
+
+static void an_expired_user_learns_so_from_its_own_table(void **state)
+{
+	char *body = signed_info();
+	struct reply r;
+
+	(void)state;
+	fake_reset();
+	fake.user_status = TOWER_AUTH;
+	fake.expired = true;
+	r = client_post(srv.port, "/get_subscription_info", body);
+	assert_int_equal(r.status, 401);
+	assert_int_equal(reply_code(&r), 7);
+	reply_free(&r);
+	fake.user.generation = CLIENT_LEGACY;
+	r = client_post(srv.port, "/get_subscription_info", body);
+	assert_int_equal(r.status, 400);
+	assert_int_equal(reply_code(&r), -8);
+	reply_free(&r);
+	assert_int_equal(fake.page_cnt, 0);
+	free(body);
+}
+
 static void a_wrong_signature_never_reaches_the_tower(void **state)
 {
 	char *body = signed_add(10);
@@ -371,7 +450,7 @@ static void transport_rules_hold_in_their_order(void **state)
 	refused("PUT /register" H "Content-Type: x/y\r\nContent-Length: 2\r\n\r\n{}", 405, 6);
 	refused("POST /ping" H "Content-Length: 2\r\n\r\n{}", 405, 6);
 	refused("POST / HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}", 405, 6);
-	refused("POST /get_subscription_info" H JSON "Content-Length: 2\r\n\r\n{}", 405, 6);
+	refused("GET /get_subscription_info" H "\r\n", 405, 6);
 	refused("POST //register" H JSON "Content-Length: 2\r\n\r\n{}", 405, 6);
 	refused("POST /Register" H JSON "Content-Length: 2\r\n\r\n{}", 405, 6);
 	/* 411 */
@@ -403,6 +482,7 @@ static void bodies_are_taken_to_the_limit_and_refused_beyond(void **state)
 		size_t max;
 	} t[] = {{"/register", 87, API_REGISTER_BODY_MAX},
 		 {"/get_appointment", 178, API_GET_BODY_MAX},
+		 {"/get_subscription_info", 127, API_INFO_BODY_MAX},
 		 {"/add_appointment", 2048, 400000}};
 
 	(void)state;
@@ -484,6 +564,8 @@ int main(void)
 		cmocka_unit_test(an_appointment_reaches_the_tower_whole),
 		cmocka_unit_test(no_receipt_leaves_before_the_data_is_durable),
 		cmocka_unit_test(a_transient_failure_of_an_add_carries_the_code_that_clients_retry),
+		cmocka_unit_test(a_long_list_of_locators_is_told_whole_and_gathered_in_turns),
+		cmocka_unit_test(an_expired_user_learns_so_from_its_own_table),
 		cmocka_unit_test(a_wrong_signature_never_reaches_the_tower),
 		cmocka_unit_test(transport_rules_hold_in_their_order),
 		cmocka_unit_test(bodies_are_taken_to_the_limit_and_refused_beyond),

@@ -252,12 +252,12 @@ static void getcounters_gives_every_module_s_counters_under_its_name(void **stat
 	assert_int_equal(clients, 41);
 	assert_int_equal(json_unpack(control,
 				     "{s:{s:i,s:i,s:i,s:i,s:i,s:i,s:i, s:{s:{s:i}, s:{s:i}, s:{}, s:{}, "
-				     "s:{}, !} !}}",
+				     "s:{}, s:{}, !} !}}",
 				     "http", "connections", &http, "connections_total", &connections,
 				     "requests_total", &requests, "ok_total", &ok, "refused_total", &refused,
 				     "unavailable_total", &unavailable, "cut_total", &cut, "endpoints", "ping",
 				     "refused_total", &ping, "other", "unavailable_total", &other, "register",
-				     "add_appointment", "get_appointment"),
+				     "add_appointment", "get_appointment", "get_subscription_info"),
 			 0);
 	assert_int_equal(http, 4);
 	assert_int_equal(connections, 5);
@@ -266,8 +266,8 @@ static void getcounters_gives_every_module_s_counters_under_its_name(void **stat
 	assert_int_equal(refused, 8);
 	assert_int_equal(unavailable, 9);
 	assert_int_equal(cut, 10);
-	assert_int_equal(ping, 32);
-	assert_int_equal(other, 43);
+	assert_int_equal(ping, 42);
+	assert_int_equal(other, 53);
 	assert_int_equal(json_unpack(control, "{s:{s:b,s:i,s:i,s:i,s:i !}}", "store", "ok", &healthy,
 				     "batches_total", &batches, "syncs_total", &syncs, "failures_total",
 				     &failures, "recoveries_total", &recoveries),

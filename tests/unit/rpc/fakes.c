@@ -218,8 +218,8 @@ unsigned carrier_pending(const struct carrier *c)
 
 void api_info_get(const struct api *a, struct api_info *out)
 {
-	static const char *const endpoints[] = {"register", "add_appointment", "get_appointment", "ping",
-						"other"};
+	static const char *const endpoints[] = {
+		"register", "add_appointment", "get_appointment", "get_subscription_info", "ping", "other"};
 
 	(void)a;
 	*out = (struct api_info){.connections = 4,
