@@ -10,14 +10,13 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "measure/measure.h"
 #include "txid/library.h"
 #include "txid/report.h"
 #include "txid/txid.h"
 
 #define SAMPLE_NS   4000000.0
-#define ROUNDS_MAX  1000u
 #define SUBJECT_MAX 16u
 #define RAW_TX_CNT  16u
 #define RAW_TX_SZ   16384u
@@ -35,23 +34,14 @@ static struct subject subjects[SUBJECT_MAX];
 static unsigned subject_cnt;
 static struct hash256 txid[BLOCK_TX_MAX + 1], want[BLOCK_TX_MAX + 1], scratch[BLOCK_TX_MAX + 1];
 
-/* Of this thread: what others run meanwhile on the same core is not counted. */
-static double now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 /* The best of the repetitions that fit into a sample: one that was interrupted says nothing. */
 static double hash_best_ns(const struct subject *s, const struct set *set)
 {
-	double start = now_ns(), last = start, best = 1e300, now;
+	double start = measure_cpu_ns(), last = start, best = 1e300, now;
 
 	do {
 		s->k.hash(set->bytes, set->tx, txid, set->cnt);
-		now = now_ns();
+		now = measure_cpu_ns();
 		best = now - last < best ? now - last : best;
 		last = now;
 	} while (last - start < SAMPLE_NS);
@@ -60,50 +50,16 @@ static double hash_best_ns(const struct subject *s, const struct set *set)
 
 static double root_best_ns(const struct subject *s, size_t cnt)
 {
-	double start = now_ns(), last = start, best = 1e300, now;
+	double start = measure_cpu_ns(), last = start, best = 1e300, now;
 	bool mutated;
 
 	do {
 		merkle_root(&s->k, want, cnt, scratch, &mutated);
-		now = now_ns();
+		now = measure_cpu_ns();
 		best = now - last < best ? now - last : best;
 		last = now;
 	} while (last - start < SAMPLE_NS);
 	return best;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static struct spread spread_of(const double *v, unsigned cnt)
-{
-	double sorted[ROUNDS_MAX];
-
-	memcpy(sorted, v, cnt * sizeof(*v));
-	qsort(sorted, cnt, sizeof(*sorted), by_value);
-	return (struct spread){sorted[0], sorted[cnt / 2], sorted[cnt - 1]};
-}
-
-/* Of scale * a / b within rounds; b NULL stands for ones. */
-static struct spread ratio_of(const double *a, const double *b, unsigned cnt, double scale)
-{
-	double r[ROUNDS_MAX];
-
-	for (unsigned i = 0; i < cnt; i++)
-		r[i] = scale * a[i] / (b != NULL ? b[i] : 1);
-	return spread_of(r, cnt);
-}
-
-/* Of sz / ns, which is GB/s. */
-static struct spread rate_of(const double *ns, unsigned cnt, size_t sz)
-{
-	struct spread t = spread_of(ns, cnt);
-
-	return (struct spread){(double)sz / t.max, (double)sz / t.median, (double)sz / t.min};
 }
 
 /* All agree, or the figures are worth nothing. */
@@ -146,13 +102,13 @@ static bool report_set(const struct set *set, const struct set *raw, unsigned ro
 		f[i] = (struct figures){
 			.name = s->k.name,
 			.is_library = s->is_library,
-			.gb_s = rate_of(s->hash_ns, rounds, set->stripped_sz),
-			.raw_gb_s = rate_of(s->raw_ns, rounds, raw->padded_sz),
-			.vs_library = ratio_of(subjects[lib].hash_ns, s->hash_ns, rounds, 1),
-			.vs_raw = ratio_of(s->raw_ns, s->hash_ns, rounds,
-					   (double)set->padded_sz / (double)raw->padded_sz),
-			.merkle_us = ratio_of(s->root_ns, NULL, rounds, 1e-3),
-			.merkle_vs_library = ratio_of(subjects[pair_lib].root_ns, s->root_ns, rounds, 1),
+			.gb_s = spread_rate((double)set->stripped_sz, s->hash_ns, rounds),
+			.raw_gb_s = spread_rate((double)raw->padded_sz, s->raw_ns, rounds),
+			.vs_library = spread_ratio(subjects[lib].hash_ns, s->hash_ns, rounds, 1),
+			.vs_raw = spread_ratio(s->raw_ns, s->hash_ns, rounds,
+					       (double)set->padded_sz / (double)raw->padded_sz),
+			.merkle_us = spread_ratio(s->root_ns, NULL, rounds, 1e-3),
+			.merkle_vs_library = spread_ratio(subjects[pair_lib].root_ns, s->root_ns, rounds, 1),
 		};
 	}
 	if (sets == NULL) {
@@ -217,16 +173,11 @@ static bool subjects_init(const char *name_or_null, unsigned rounds)
 
 static json_t *conditions(unsigned rounds)
 {
-	char line[256], cpu[128] = "unknown";
+	char cpu[128];
 	const char *why = "";
 	const struct txid_kernel *best = txid_select(cpu_features(), NULL, &why);
-	FILE *f = fopen("/proc/cpuinfo", "r");
 
-	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
-		if (sscanf(line, "model name : %127[^\n]", cpu) == 1)
-			break;
-	if (f != NULL)
-		fclose(f);
+	measure_cpu_name(cpu, sizeof(cpu));
 	return json_pack("{s:s,s:i,s:s,s:i,s:i,s:f}", "cpu", cpu, "features", (int)cpu_features(), "selected",
 			 best != NULL ? best->name : why, "lcores", 1, "rounds", (int)rounds, "sample_ms",
 			 SAMPLE_NS / 1e6);
@@ -274,9 +225,9 @@ int main(int argc, char **argv)
 		else
 			ok = false;
 	}
-	if (!ok || rounds == 0 || rounds > ROUNDS_MAX) {
+	if (!ok || rounds == 0 || rounds > MEASURE_ROUNDS_MAX) {
 		fprintf(stderr, "usage: %s [--json] [--rounds 1..%u] [--kernel NAME] [BLOCKFILE ...]\n",
-			argv[0], ROUNDS_MAX);
+			argv[0], MEASURE_ROUNDS_MAX);
 		return 2;
 	}
 	out = conditions((unsigned)rounds);

@@ -16,28 +16,19 @@ void report_text(const struct set *set, const struct figures *f, unsigned cnt, c
 		       f[i].merkle_us.max, f[i].merkle_vs_library.median);
 }
 
-static void put(json_t *o, const char *key, struct spread v)
-{
-	char spread_key[64];
-
-	snprintf(spread_key, sizeof(spread_key), "%s_spread", key);
-	json_object_set_new(o, key, json_real(v.median));
-	json_object_set_new(o, spread_key, json_pack("[f,f]", v.min, v.max));
-}
-
 static json_t *kernel_json(const struct figures *f, const struct figures *lib, const struct figures *pair_lib)
 {
 	json_t *txid = json_pack("{s:s,s:s}", "kernel", f->name, "library", lib->name);
 	json_t *merkle = json_pack("{s:s,s:s}", "kernel", f->name, "library", pair_lib->name);
 
-	put(txid, "gb_s", f->gb_s);
-	put(txid, "library_gb_s", lib->gb_s);
-	put(txid, "vs_library", f->vs_library);
-	put(txid, "raw_gb_s", f->raw_gb_s);
-	put(txid, "vs_raw", f->vs_raw);
-	put(merkle, "us_per_block", f->merkle_us);
-	put(merkle, "library_us", pair_lib->merkle_us);
-	put(merkle, "vs_library", f->merkle_vs_library);
+	spread_put(txid, "gb_s", f->gb_s);
+	spread_put(txid, "library_gb_s", lib->gb_s);
+	spread_put(txid, "vs_library", f->vs_library);
+	spread_put(txid, "raw_gb_s", f->raw_gb_s);
+	spread_put(txid, "vs_raw", f->vs_raw);
+	spread_put(merkle, "us_per_block", f->merkle_us);
+	spread_put(merkle, "library_us", pair_lib->merkle_us);
+	spread_put(merkle, "vs_library", f->merkle_vs_library);
 	return json_pack("{s:o,s:o}", "txid", txid, "merkle", merkle);
 }
 

@@ -4,13 +4,8 @@
 #ifndef VIGIL_BENCH_TXID_REPORT_H
 #define VIGIL_BENCH_TXID_REPORT_H
 
-#include <jansson.h>
-
+#include "measure/measure.h"
 #include "txid/sets.h"
-
-struct spread {
-	double min, median, max;
-};
 
 /* Of a library or a kernel.  Ratios are to the best library on this set, and to the same one on the raw set. */
 struct figures {
