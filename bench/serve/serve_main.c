@@ -23,8 +23,8 @@ static const char help_text[] =
 	"  --precompute            make all checksums before listening\n"
 	"\n"
 	"where\n"
-	"  --address A/P           own IPv4 address and prefix length\n"
-	"  --gateway A             IPv4 gateway\n"
+	"  --address A/P           own address and prefix length; one IPv4, one IPv6 or both\n"
+	"  --gateway A             router, one of each family\n"
 	"  --port N                TCP port (default: the network's)\n"
 	"  --port-id N             DPDK port (default 0)\n"
 	"  --mtu N                 default: the device's\n"
@@ -166,31 +166,6 @@ static bool read_ns(const char *s, double unit, bool inverse, uint64_t *ns)
 	return true;
 }
 
-static bool read_ip4(const char *s, uint8_t ip[4])
-{
-	struct net_addr a;
-	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
-	if (strchr(s, ':') || !net_addr_parse(&a, s, 0) || memcmp(a.ip, mapped, sizeof(mapped)) != 0)
-		return false;
-	memcpy(ip, a.ip + 12, 4);
-	return true;
-}
-
-static bool read_address(const char *s, struct net_config *c)
-{
-	const char *slash = strchr(s, '/');
-	char host[64];
-	uint64_t prefix;
-
-	if (!slash || (size_t)(slash - s) >= sizeof(host) || !read_num(slash + 1, 32, &prefix))
-		return false;
-	memcpy(host, s, (size_t)(slash - s));
-	host[slash - s] = '\0';
-	c->prefix_len = (uint8_t)prefix;
-	return read_ip4(host, c->ip4);
-}
-
 static bool read_mac(const char *s, uint8_t mac[6])
 {
 	int used = 0;
@@ -254,9 +229,9 @@ static bool read_option(struct serve_options *o, int opt, const char *arg)
 		o->precompute = true;
 		return true;
 	case OPT_ADDRESS:
-		return read_address(arg, &o->net);
+		return net_config_address(&o->net, arg);
 	case OPT_GATEWAY:
-		return read_ip4(arg, o->net.gateway4);
+		return net_config_gateway(&o->net, arg);
 	case OPT_PORT:
 		return read_u16(arg, &o->port) && o->port > 0;
 	case OPT_PORT_ID:
@@ -302,6 +277,13 @@ static bool read_option(struct serve_options *o, int opt, const char *arg)
 	return false;
 }
 
+static bool has_address(const struct net_config *c)
+{
+	static const uint8_t none[16];
+
+	return memcmp(c->ip4, none, sizeof(c->ip4)) != 0 || memcmp(c->ip6, none, sizeof(c->ip6)) != 0;
+}
+
 static void add_fault_options(void)
 {
 	for (int k = 0; k < FAULT_KIND_CNT; k++) {
@@ -338,7 +320,7 @@ int serve_parse(struct serve_options *o, int argc, char **argv, bool *done)
 			return 2;
 		}
 	}
-	if (optind != argc || o->path_cnt == 0 || o->net.ip4[0] == 0) {
+	if (optind != argc || o->path_cnt == 0 || !has_address(&o->net)) {
 		fprintf(stderr, "vigil-replay serve: --address and --chain are needed, other "
 				"arguments are not; "
 				"see --help\n");

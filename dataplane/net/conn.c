@@ -157,12 +157,25 @@ static void on_err(void *arg, err_t err)
 	die(c, why);
 }
 
+/* Nothing has been sent yet.  lwip_override.c lets the other side send longer segments than lwIP's own, which
+   lwIP then takes for ours as well. */
+static void bound_segments(struct tcp_pcb *pcb, const struct net *n)
+{
+	uint16_t most = TCP_MSS;
+
+	if (IP_IS_V6_VAL(pcb->remote_ip) &&
+	    !net_ip6_on_link(&n->own, (const uint8_t *)ip_2_ip6(&pcb->remote_ip)->addr))
+		most = NET_MTU6_MIN - IP6_HLEN - TCP_HLEN;
+	if (pcb->mss > most)
+		pcb->mss = most;
+}
+
 static err_t on_connect(void *arg, struct tcp_pcb *pcb, err_t err)
 {
 	struct net_conn *c = arg;
 
-	(void)pcb;
 	(void)err; /* always ERR_OK: failures come through on_err */
+	bound_segments(pcb, c->n);
 	if (c->close_wanted || c->abort_wanted)
 		return ERR_OK;
 	set_deadline(c, 0);
@@ -218,30 +231,55 @@ static void conn_free(struct net_conn *c)
 	free(c);
 }
 
-static void addr_from_ip4(struct net_addr *a, uint32_t ip4, uint16_t port)
+static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+static void addr_from_lwip(struct net_addr *a, const ip_addr_t *ip, uint16_t port)
 {
-	memset(a->ip, 0, 10);
-	memset(a->ip + 10, 0xff, 2);
-	memcpy(a->ip + 12, &ip4, 4);
 	a->port = port;
+	if (IP_IS_V6(ip)) {
+		memcpy(a->ip, ip_2_ip6(ip)->addr, sizeof(a->ip));
+		return;
+	}
+	memcpy(a->ip, mapped, sizeof(mapped));
+	memcpy(a->ip + 12, &ip_2_ip4(ip)->addr, 4);
 }
 
 /* Whether a and our own address differ only behind the prefix. */
 static bool on_link(const struct net *n, uint32_t ip4)
 {
-	return ((ip4 ^ n->ip4) & netif_ip4_netmask(&n->netif)->addr) == 0;
+	return ((ip4 ^ n->own.ip4) & netif_ip4_netmask(&n->netif)->addr) == 0;
 }
 
-static bool reachable(const struct net *n, const struct net_addr *to, uint32_t *ip4)
+static const ip_addr_t *route4(const struct net *n, const uint8_t to[4], ip_addr_t *remote)
 {
 	ip4_addr_t a;
 
-	memcpy(ip4, to->ip + 12, 4);
-	a.addr = *ip4;
-	if (to->port == 0 || *ip4 == n->ip4 || to->ip[12] == 0 || to->ip[12] == 127 || to->ip[12] >= 224 ||
+	memcpy(&a.addr, to, 4);
+	ip_addr_copy_from_ip4(*remote, a);
+	if (n->own.ip4 == 0 || a.addr == n->own.ip4 || to[0] == 0 || to[0] == 127 || to[0] >= 224 ||
 	    ip4_addr_isbroadcast(&a, &n->netif))
-		return false;
-	return on_link(n, *ip4) || netif_ip4_gw(&n->netif)->addr != 0;
+		return NULL;
+	return on_link(n, a.addr) || netif_ip4_gw(&n->netif)->addr != 0 ? netif_ip_addr4(&n->netif) : NULL;
+}
+
+static const ip_addr_t *route6(const struct net *n, const uint8_t to[16], ip_addr_t *remote)
+{
+	ip6_addr_t a = {0};
+
+	memcpy(a.addr, to, sizeof(a.addr));
+	ip6_addr_assign_zone(&a, IP6_UNICAST, &n->netif);
+	ip_addr_copy_from_ip6(*remote, a);
+	return net_ip6_source(n, to);
+}
+
+/* Our address for that one, which is turned into lwIP's form; NULL: it cannot be reached. */
+static const ip_addr_t *route(const struct net *n, const struct net_addr *to, ip_addr_t *remote)
+{
+	if (to->port == 0)
+		return NULL;
+	if (memcmp(to->ip, mapped, sizeof(mapped)) == 0)
+		return route4(n, to->ip + 12, remote);
+	return route6(n, to->ip, remote);
 }
 
 /* lwIP's own choice of local ports starts from rand(), the same in every run: a restarted process would
@@ -260,16 +298,14 @@ static bool bind_random(struct tcp_pcb *pcb, const ip_addr_t *own)
 struct net_conn *net_connect(struct net *n, const struct net_addr *to, const struct net_conn_ops *ops,
 			     void *arg)
 {
-	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+	ip_addr_t remote;
+	const ip_addr_t *own = route(n, to, &remote);
 	struct net_conn *c;
 	struct tcp_pcb *pcb;
-	uint32_t ip4;
-	ip_addr_t remote;
 
-	if (memcmp(to->ip, mapped, sizeof(mapped)) != 0 || !reachable(n, to, &ip4) ||
-	    n->conn_cnt >= NET_CONN_MAX || n->closing)
+	if (own == NULL || n->conn_cnt >= NET_CONN_MAX || n->closing)
 		return NULL;
-	pcb = tcp_new_ip_type(IPADDR_TYPE_V4);
+	pcb = tcp_new_ip_type(IP_GET_TYPE(&remote));
 	if (pcb == NULL)
 		return NULL;
 	c = conn_new(n, pcb, ops, arg);
@@ -279,9 +315,7 @@ struct net_conn *net_connect(struct net *n, const struct net_addr *to, const str
 	}
 	c->peer = *to;
 	c->state = CONN_CONNECTING;
-	ip_addr_set_ip4_u32_val(remote, ip4);
-	if (!bind_random(pcb, netif_ip_addr4(&n->netif)) ||
-	    tcp_connect(pcb, &remote, to->port, on_connect) != ERR_OK) {
+	if (!bind_random(pcb, own) || tcp_connect(pcb, &remote, to->port, on_connect) != ERR_OK) {
 		tcp_abort(detach(c));
 		conn_free(c);
 		return NULL;
@@ -302,7 +336,7 @@ static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
 	/* Any error but ERR_ABRT makes lwIP abort the pcb. */
 	if (l->n->conn_cnt >= NET_CONN_MAX)
 		return ERR_MEM;
-	addr_from_ip4(&from, ip_2_ip4(&pcb->remote_ip)->addr, pcb->remote_port);
+	addr_from_lwip(&from, &pcb->remote_ip, pcb->remote_port);
 	conn_arg = l->accept(l->arg, &from);
 	if (conn_arg == NULL)
 		return ERR_CLSD;
@@ -324,11 +358,11 @@ int net_listen(struct net *n, uint16_t port, const struct net_conn_ops *ops,
 		return -EINVAL;
 	if (n->listener_cnt == NET_LISTENER_MAX)
 		return -ENOSPC;
-	pcb = tcp_new_ip_type(IPADDR_TYPE_V4);
+	pcb = tcp_new_ip_type(IPADDR_TYPE_ANY);
 	if (pcb == NULL)
 		return -ENOMEM;
 	ip_set_option(pcb, SOF_REUSEADDR);
-	err = tcp_bind(pcb, IP4_ADDR_ANY, port);
+	err = tcp_bind(pcb, IP_ANY_TYPE, port);
 	if (err != ERR_OK) {
 		tcp_abort(pcb);
 		return err == ERR_USE ? -EADDRINUSE : -EINVAL;

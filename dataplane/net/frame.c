@@ -7,6 +7,7 @@ enum {
 	ETH_HEADER = 14,
 	ETHERTYPE_ARP = 0x0806,
 	ETHERTYPE_IP4 = 0x0800,
+	ETHERTYPE_IP6 = 0x86dd,
 	ARP_SZ = 28,
 	IP4_HEADER_MIN = 20,
 	FRAGMENT_MASK = 0x3fff, /* "more fragments" and the offset */
@@ -43,7 +44,7 @@ static bool late_mss(const uint8_t *opt, size_t sz)
 }
 
 /* The whole header must be in what is seen, or its options could not be judged. */
-static bool tcp_wanted(const uint8_t *tcp, size_t sz)
+bool net_tcp_wanted(const uint8_t *tcp, size_t sz)
 {
 	size_t header;
 
@@ -55,32 +56,44 @@ static bool tcp_wanted(const uint8_t *tcp, size_t sz)
 	return (tcp[13] & TCP_FLAG_SYN) != 0 || !late_mss(tcp + TCP_HEADER_MIN, header - TCP_HEADER_MIN);
 }
 
-bool net_frame_wanted(const uint8_t *f, size_t sz, uint32_t own_ip4)
+static bool ip4_wanted(const uint8_t *ip, size_t sz, uint32_t own_ip4)
 {
-	const uint8_t *ip = f + ETH_HEADER;
 	uint32_t src, dst;
 	size_t ip_header;
 
-	if (sz < ETH_HEADER)
-		return false;
-	if (be16(f + 12) == ETHERTYPE_ARP)
-		return sz >= ETH_HEADER + ARP_SZ;
-	if (be16(f + 12) != ETHERTYPE_IP4 || sz < ETH_HEADER + IP4_HEADER_MIN)
-		return false;
-	if (ip[0] >> 4 != 4 || (be16(ip + 6) & FRAGMENT_MASK) != 0)
+	if (sz < IP4_HEADER_MIN || ip[0] >> 4 != 4 || (be16(ip + 6) & FRAGMENT_MASK) != 0)
 		return false;
 	if (ip[9] != IPPROTO_TCP && ip[9] != IPPROTO_ICMP)
 		return false;
 	memcpy(&src, ip + 12, 4);
 	memcpy(&dst, ip + 16, 4);
-	if (dst != own_ip4)
+	if (own_ip4 == 0 || dst != own_ip4)
 		return false;
 	/* An answer to our own or a loopback address would go to lwIP's loop interface, which needs the
 	   thread that this process does not have. */
 	if (src == own_ip4 || ip[12] == 0 || ip[12] == 127 || ip[12] >= 224)
 		return false;
 	ip_header = (size_t)(ip[0] & 0xf) * 4;
-	if (ip_header < IP4_HEADER_MIN || ip_header > sz - ETH_HEADER)
+	if (ip_header < IP4_HEADER_MIN || ip_header > sz)
 		return false;
-	return ip[9] != IPPROTO_TCP || tcp_wanted(ip + ip_header, sz - ETH_HEADER - ip_header);
+	return ip[9] != IPPROTO_TCP || net_tcp_wanted(ip + ip_header, sz - ip_header);
+}
+
+enum net_verdict net_frame_judge(const uint8_t *f, size_t sz, const struct net_own *own)
+{
+	bool wanted = false;
+
+	if (sz < ETH_HEADER)
+		return FRAME_IGNORED;
+	switch (be16(f + 12)) {
+	case ETHERTYPE_IP4:
+		wanted = ip4_wanted(f + ETH_HEADER, sz - ETH_HEADER, own->ip4);
+		break;
+	case ETHERTYPE_IP6:
+		return own->has_ip6 ? net_ip6_judge(f + ETH_HEADER, sz - ETH_HEADER, own) : FRAME_IGNORED;
+	case ETHERTYPE_ARP:
+		wanted = own->ip4 != 0 && sz >= ETH_HEADER + ARP_SZ;
+		break;
+	}
+	return wanted ? FRAME_WANTED : FRAME_IGNORED;
 }

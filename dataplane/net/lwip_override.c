@@ -57,15 +57,34 @@ OVERRIDE u32_t sys_now(void)
    a clock of 4 us plus a keyed hash of the connection. */
 OVERRIDE u32_t tcp_next_iss(struct tcp_pcb *pcb)
 {
-	uint8_t id[12];
+	uint8_t id[36] = {0}; /* no IPv6 address has zeros where those of an IPv4 one stay */
 	uint8_t h[crypto_shorthash_BYTES];
 	uint32_t v;
 
-	memcpy(id, &ip_2_ip4(&pcb->local_ip)->addr, 4);
-	memcpy(id + 4, &ip_2_ip4(&pcb->remote_ip)->addr, 4);
-	memcpy(id + 8, &pcb->local_port, 2);
-	memcpy(id + 10, &pcb->remote_port, 2);
+	memcpy(id, &pcb->local_port, 2);
+	memcpy(id + 2, &pcb->remote_port, 2);
+	if (IP_IS_V6_VAL(pcb->local_ip)) {
+		memcpy(id + 4, ip_2_ip6(&pcb->local_ip)->addr, 16);
+		memcpy(id + 20, ip_2_ip6(&pcb->remote_ip)->addr, 16);
+	} else {
+		memcpy(id + 4, &ip_2_ip4(&pcb->local_ip)->addr, 4);
+		memcpy(id + 20, &ip_2_ip4(&pcb->remote_ip)->addr, 4);
+	}
 	crypto_shorthash(h, id, sizeof(id), iss_key);
 	memcpy(&v, h, sizeof(v));
 	return v + (uint32_t)(clock_ns / 4000);
+}
+
+/* lwIP asks with TCP_MSS, which it was made with, for what a SYN is to announce, and with what it has learnt so
+   far for what it may send.  What it may receive is up to the MTU, and nothing else in it minds; what it sends
+   is bounded once the connection stands (conn.c). */
+OVERRIDE u16_t tcp_eff_send_mss_netif(u16_t sendmss, struct netif *outif, const ip_addr_t *dest)
+{
+	uint16_t headers = (uint16_t)((IP_IS_V6(dest) ? IP6_HLEN : IP_HLEN) + TCP_HLEN);
+
+	if (outif == NULL || outif->mtu <= headers)
+		return sendmss;
+	if (sendmss == TCP_MSS || sendmss > outif->mtu - headers)
+		return (u16_t)(outif->mtu - headers);
+	return sendmss;
 }

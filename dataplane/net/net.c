@@ -44,12 +44,14 @@ static uint32_t ip4_of(const uint8_t b[4])
 	return v;
 }
 
-static const char *bad_addressing(const struct net_config *cfg)
+static const char *bad_ip4(const struct net_config *cfg)
 {
 	uint32_t ip = ntohl(ip4_of(cfg->ip4));
 	uint32_t gw = ntohl(ip4_of(cfg->gateway4));
 	uint32_t mask = cfg->prefix_len == 0 ? 0 : UINT32_MAX << (32 - cfg->prefix_len % 32);
 
+	if (ip == 0)
+		return gw != 0 ? "an IPv4 gateway is of no use without an IPv4 address of our own" : NULL;
 	/* lwIP takes the one other address of a /31 for the broadcast address. */
 	if (cfg->prefix_len > 30)
 		return "the prefix length must be 0 to 30";
@@ -68,6 +70,17 @@ static const char *bad_addressing(const struct net_config *cfg)
 	return NULL;
 }
 
+static const char *bad_addressing(const struct net_config *cfg)
+{
+	const char *bad = bad_ip4(cfg);
+
+	if (bad == NULL)
+		bad = net_ip6_bad(cfg);
+	if (bad == NULL && ip4_of(cfg->ip4) == 0 && net_ip6_is_zero(cfg->ip6))
+		bad = "we need an IPv4 or an IPv6 address of our own";
+	return bad;
+}
+
 static err_t netif_set_up_ethernet(struct netif *netif)
 {
 	struct net *n = netif->state;
@@ -75,11 +88,12 @@ static err_t netif_set_up_ethernet(struct netif *netif)
 	netif->name[0] = 'v';
 	netif->name[1] = 'g';
 	netif->output = etharp_output;
+	netif->output_ip6 = net_ip6_output;
 	netif->linkoutput = net_port_linkoutput;
 	netif->mtu = n->cfg.mtu;
 	netif->hwaddr_len = sizeof(n->cfg.mac);
 	memcpy(netif->hwaddr, n->cfg.mac, sizeof(n->cfg.mac));
-	netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_LINK_UP;
+	netif->flags = NETIF_FLAG_BROADCAST | NETIF_FLAG_ETHARP | NETIF_FLAG_LINK_UP | NETIF_FLAG_MLD6;
 	return ERR_OK;
 }
 
@@ -94,13 +108,15 @@ static bool stack_open(struct net *n)
 		lwip_init();
 		stack_up = true;
 	}
-	n->ip4 = ip.addr;
+	n->own.ip4 = ip.addr;
+	memcpy(n->own.mac, n->cfg.mac, sizeof(n->own.mac));
 	/* Straight into ethernet_input: lwIP's tcpip_input would hand frames to its own thread. */
 	if (netif_add(&n->netif, &ip, &mask, &gw, n, netif_set_up_ethernet, ethernet_input) == NULL)
 		return false;
 	n->netif_added = true;
 	netif_set_default(&n->netif);
 	netif_set_up(&n->netif);
+	n->netif.rs_count = 0; /* routers are configured, not solicited */
 	return true;
 }
 
@@ -129,9 +145,7 @@ int net_open(struct net **out, const struct net_config *cfg, const char **why)
 	*why = why_text;
 	why_text[0] = '\0';
 	if (bad == NULL && cfg->mtu != 0 && (cfg->mtu < NET_MTU_MIN || cfg->mtu > NET_MTU_MAX)) {
-		snprintf(why_text, sizeof(why_text),
-			 "the MTU must be %d to %d: TCP segments here are never longer", NET_MTU_MIN,
-			 NET_MTU_MAX);
+		snprintf(why_text, sizeof(why_text), "the MTU must be %d to %d", NET_MTU_MIN, NET_MTU_MAX);
 		return -EINVAL;
 	}
 	if (bad != NULL) {
@@ -157,6 +171,8 @@ int net_open(struct net **out, const struct net_config *cfg, const char **why)
 		snprintf(why_text, sizeof(why_text), "lwIP refuses the interface");
 		err = -ENOMEM;
 	}
+	if (err == 0)
+		err = net_ip6_open(n, why_text, sizeof(why_text));
 	if (err != 0) {
 		net_free(n);
 		return err;
@@ -188,6 +204,7 @@ unsigned net_poll(struct net *n, uint64_t now_ns)
 		n->tick_ns = n->now_ns;
 		net_port_tick(n);
 		sys_check_timeouts();
+		net_ip6_tick(n);
 		net_conn_tick(n);
 	}
 	if (n->port.tx_refused && n->port.tx_cnt < NET_TX_QUEUE) {

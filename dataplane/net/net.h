@@ -16,8 +16,18 @@
             at most 64 KiB each way.
    Bounds   1024 connections; 10 s for a connect, 10 s for what is queued at net_close to be acknowledged,
             about two minutes (keepalive) until a silent peer that is gone is noticed.
-   Hostile  What is not ARP, or IPv4 TCP or ICMP for our address, never reaches lwIP; nor do fragments.
+   Hostile  What is not ARP, neighbour discovery, or TCP or ping for one of our addresses never reaches lwIP;
+            nor do fragments or extension headers (RFC 8200 4: nothing that a TCP peer sends needs them).
             Sequence numbers and local ports cannot be guessed.  A peer can pin half of the mbufs at most.
+   IPv6     One address beside or instead of the IPv4 one, and a link-local one made from the MAC (RFC 4291).
+            Everything is configured, nothing learnt: router advertisements, redirects and "packet too big"
+            are ignored, and no router is solicited, since anybody on the link can send those.  So the
+            gateway is the one that is named, and packets for it are never longer than 1280 bytes, the
+            least that every path takes (RFC 8200 5); the other side learns the path's MTU for what it
+            sends.  An address is used a second after net_open, when nobody has objected to it (RFC 4862
+            5.4); an objection is counted, and it is tried again every half minute.  One that comes later is
+            counted and ignored.  lwIP keeps ten neighbours at a time: more IPv6 peers than eight on the
+            link itself (behind the gateway they are one) make it ask for them over and over.
 
    EAL options that suit (all work with --no-huge -m 128 --no-pci and a --file-prefix of the process's own;
    --in-memory instead of --no-huge where there are huge pages):
@@ -28,7 +38,9 @@
                       NAME its address after net_open.
      an interface     --vdev=net_af_packet0,iface=NAME as root (CAP_NET_RAW).  NAME carries no address of
                       its own; on veth the far end must not offload: ethtool -K FAR tx off tso off gso off.
-     a NIC            -a PCI address, bound to vfio-pci; no --no-pci. */
+     a NIC            -a PCI address, bound to vfio-pci; no --no-pci.
+   An MTU above 1500 is the NIC's to accept.  The drivers of memif, tap and af_packet cannot be told one, so
+   that is left to whoever made them: the kernel's ends need the same MTU, af_packet also framesz=16384. */
 #ifndef VIGIL_NET_NET_H
 #define VIGIL_NET_NET_H
 
@@ -60,10 +72,14 @@ void net_addr_format(char out[NET_ADDR_TEXT_SZ], const struct net_addr *a);
 
 struct net_config {
 	uint16_t port_id;          /* ethdev */
-	uint8_t ip4[4];            /* our address, network order */
+	uint8_t ip4[4];            /* our address, network order; zeros: no IPv4 */
 	uint8_t prefix_len;        /* 0..30 */
 	uint8_t gateway4[4];       /* zeros: none */
-	uint16_t mtu;              /* 576..1500; 0: the device's, or 1500 if that is less */
+	uint8_t ip6[16];           /* zeros: no IPv6 */
+	uint8_t prefix6_len;       /* 64..128: beyond /64 there is no neighbour discovery here */
+	uint8_t gateway6[16];      /* link-local or inside the prefix; zeros: none */
+	uint16_t mtu;              /* 576..9000, with IPv6 1280..9000; 0: the device's, or 1500 if that is less.
+	                              Above 1500 only what comes in gets longer: lwIP's own segments stay */
 	uint8_t mac[6];            /* zeros: the port's own; another one is needed on tap, where the port's MAC
 	                          belongs to the kernel's side */
 	uint16_t rx_desc, tx_desc; /* 0: defaults */
@@ -73,6 +89,11 @@ struct net_config {
 	uint32_t drop_rx_ppm, drop_tx_ppm, reorder_rx_ppm;
 	uint64_t fault_seed;
 };
+
+/* What an option says: "10.0.0.2/24" or "2001:db8::2/64"; "10.0.0.1" or "fe80::1".  One of each family at most.
+   false: no such thing, or a second one.  Whether all of them fit each other is net_open's to say. */
+bool net_config_address(struct net_config *c, const char *text);
+bool net_config_gateway(struct net_config *c, const char *text);
 
 struct net_conn_ops {
 	void (*on_connected)(void *arg, struct net_conn *c);
@@ -97,8 +118,11 @@ bool net_link_up(const struct net *n);
 /* CLOCK_MONOTONIC when the frame being delivered was taken from the port; only inside on_data. */
 uint64_t net_rx_ns(const struct net *n);
 
-/* NULL when no connection can be made: too many, no memory, IPv6, our own address, no gateway to it.
-   Otherwise the outcome arrives as on_connected or on_closed. */
+/* Whether somebody else on the link claims our IPv6 address, which is then not used. */
+bool net_ip6_taken(const struct net *n);
+
+/* NULL when no connection can be made: too many, no memory, our own address, none of its family or (in the
+   first second) not yet, no gateway to it.  A link-local address needs no zone: there is one port.  Otherwise the outcome arrives as on_connected or on_closed. */
 struct net_conn *net_connect(struct net *n, const struct net_addr *to, const struct net_conn_ops *ops,
 			     void *arg);
 
@@ -128,7 +152,8 @@ void *net_conn_arg(const struct net_conn *c);
 struct net_stats {
 	uint64_t rx_frames, rx_bytes, tx_frames, tx_bytes;
 	uint64_t rx_missed, rx_errors, rx_nombuf, tx_dropped; /* the port's own counts, and our full queue */
-	uint64_t rx_ignored; /* not for us, or nothing that we speak: never reached the stack */
+	uint64_t rx_ignored;     /* not for us, or nothing that we speak: never reached the stack */
+	uint64_t addr_conflicts; /* others' claims to our IPv6 addresses */
 	uint64_t faults_dropped, faults_reordered;
 	uint64_t conns_opened, conns_closed[NET_CLOSE_REASON_CNT];
 };

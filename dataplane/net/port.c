@@ -22,7 +22,6 @@ enum {
 	DESC_DEFAULT = 1024,
 	MBUF_CACHE = 256,
 	LINK_WAIT_MS = 100,
-	FRAME_MAX = NET_MTU_MAX + RTE_ETHER_HDR_LEN,
 	REDIAL_NS = 250000000,
 };
 #define MEMIF_LOG "pmd.net.memif"
@@ -103,7 +102,7 @@ static struct pbuf *copy(struct net_port *port, struct rte_mbuf *m)
 	struct rx_copy *c = NULL;
 	const void *from;
 
-	if (sz <= FRAME_MAX && port->copied_cnt < NET_COPIED_MAX)
+	if (sz <= port->frame_max && port->copied_cnt < NET_COPIED_MAX)
 		c = malloc(sizeof(*c) + sz);
 	if (c != NULL) {
 		from = rte_pktmbuf_read(m, 0, sz, c->data);
@@ -122,9 +121,12 @@ static struct pbuf *copy(struct net_port *port, struct rte_mbuf *m)
 static void input(struct net *n, struct rte_mbuf *m)
 {
 	struct pbuf *p;
+	enum net_verdict v = net_frame_judge(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m),
+					     &n->own);
 
-	if (!net_frame_wanted(rte_pktmbuf_mtod(m, const uint8_t *), rte_pktmbuf_data_len(m), n->ip4)) {
+	if (v != FRAME_WANTED) {
 		n->stats.rx_ignored++;
+		n->stats.addr_conflicts += v == FRAME_CONFLICT;
 		rte_pktmbuf_free(m);
 		return;
 	}
@@ -219,7 +221,7 @@ err_t net_port_linkoutput(struct netif *netif, struct pbuf *p)
 	struct rte_mbuf *m;
 	char *to;
 
-	if (p->tot_len > FRAME_MAX)
+	if (p->tot_len > port->frame_max)
 		return ERR_BUF;
 	if (chance(n, n->cfg.drop_tx_ppm)) {
 		n->stats.faults_dropped++;
@@ -255,25 +257,54 @@ static int fail(char *why, size_t why_sz, int err, const char *fmt, ...)
 	return err;
 }
 
-static int set_up_mtu(struct net *n, uint16_t device_mtu, char *why, size_t why_sz)
+/* These drivers report the longest frame of plain Ethernet and so cannot be told a larger MTU, yet pass on what
+   their rings, their file or the kernel's interface hold. */
+static bool takes_what_its_maker_says(const struct rte_eth_dev_info *info)
+{
+	static const char *const name[] = {"net_memif", "net_tap", "net_af_packet"};
+
+	for (size_t i = 0; i < RTE_DIM(name); i++)
+		if (strcmp(info->driver_name, name[i]) == 0)
+			return true;
+	return false;
+}
+
+static int choose_mtu(struct net *n, uint16_t device_mtu, char *why, size_t why_sz)
 {
 	struct net_config *cfg = &n->cfg;
+	unsigned least = net_ip6_is_zero(cfg->ip6) ? NET_MTU_MIN : NET_MTU6_MIN;
+
+	if (cfg->mtu == 0)
+		cfg->mtu = RTE_MIN(device_mtu, NET_MTU_USUAL);
+	n->port.frame_max = (uint32_t)cfg->mtu + RTE_ETHER_HDR_LEN;
+	if (cfg->mtu < least)
+		return fail(why, why_sz, -EINVAL, "port %u has an MTU of %u, at least %u is needed",
+			    cfg->port_id, device_mtu, least);
+	return 0;
+}
+
+static int configure(const struct net *n, const struct rte_eth_dev_info *info, uint16_t device_mtu, char *why,
+		     size_t why_sz)
+{
+	const struct net_config *cfg = &n->cfg;
+	bool told = cfg->mtu > device_mtu && !takes_what_its_maker_says(info);
+	struct rte_eth_conf conf = {.rxmode.mtu = told ? cfg->mtu : device_mtu};
 	int err;
 
-	if (cfg->mtu == 0) {
-		cfg->mtu = RTE_MIN(device_mtu, NET_MTU_MAX);
-		if (cfg->mtu < NET_MTU_MIN)
-			return fail(why, why_sz, -EINVAL, "port %u has an MTU of %u, at least %d is needed",
-				    cfg->port_id, device_mtu, NET_MTU_MIN);
-		return 0;
-	}
-	if (cfg->mtu == device_mtu)
+	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+	err = rte_eth_dev_configure(cfg->port_id, 1, 1, &conf);
+	if (err == -EINVAL && told)
+		return fail(why, why_sz, err, "port %u (%s) refuses an MTU of %u (its own is %u, its most %u)",
+			    cfg->port_id, info->driver_name, cfg->mtu, device_mtu, info->max_mtu);
+	if (err != 0)
+		return fail(why, why_sz, err, "port %u (%s) cannot be configured: %s", cfg->port_id,
+			    info->driver_name, rte_strerror(-err));
+	if (cfg->mtu == device_mtu || (cfg->mtu > device_mtu && !told))
 		return 0;
 	err = rte_eth_dev_set_mtu(cfg->port_id, cfg->mtu);
-	/* A device that cannot change its MTU takes shorter frames all the same. */
-	if (err == -ENOTSUP && cfg->mtu < device_mtu)
-		return 0;
-	if (err != 0)
+	/* A device that cannot change its MTU takes shorter frames all the same, and one that has been
+	   configured for longer ones takes those. */
+	if (err != 0 && err != -ENOTSUP)
 		return fail(why, why_sz, err, "port %u refuses an MTU of %u (its own is %u): %s", cfg->port_id,
 			    cfg->mtu, device_mtu, rte_strerror(-err));
 	return 0;
@@ -283,8 +314,11 @@ static int set_up_pool(struct net *n, char *why, size_t why_sz)
 {
 	struct net_config *cfg = &n->cfg;
 	uint32_t least = (uint32_t)cfg->rx_desc + cfg->tx_desc + NET_TX_QUEUE + 2 * MBUF_CACHE;
+	/* A whole frame in each, or it could not be lent. */
+	uint32_t room = RTE_ALIGN(RTE_PKTMBUF_HEADROOM + n->port.frame_max, RTE_CACHE_LINE_SIZE);
 	char name[RTE_MEMPOOL_NAMESIZE];
 
+	room = RTE_MAX(room, (uint32_t)RTE_MBUF_DEFAULT_BUF_SIZE);
 	if (cfg->mbuf_cnt == 0)
 		cfg->mbuf_cnt = RTE_MAX(rte_align32pow2(2 * least), 8192u) - 1;
 	if (cfg->mbuf_cnt < least)
@@ -292,12 +326,12 @@ static int set_up_pool(struct net *n, char *why, size_t why_sz)
 			    "%u frame buffers are too few for port %u: at least %u are needed", cfg->mbuf_cnt,
 			    cfg->port_id, least);
 	/* The pool outlives net_free, since a driver may keep buffers of a stopped port. */
-	snprintf(name, sizeof(name), "net%u_%u", cfg->port_id, cfg->mbuf_cnt);
+	snprintf(name, sizeof(name), "net%u_%x_%x", cfg->port_id, cfg->mbuf_cnt, (uint16_t)room);
 	n->port.pool = rte_mempool_lookup(name);
 	if (n->port.pool == NULL)
-		n->port.pool = rte_pktmbuf_pool_create(
-			name, cfg->mbuf_cnt, MBUF_CACHE, RTE_ALIGN(sizeof(struct rx_lent), RTE_MBUF_PRIV_ALIGN),
-			RTE_MBUF_DEFAULT_BUF_SIZE, rte_eth_dev_socket_id(cfg->port_id));
+		n->port.pool = rte_pktmbuf_pool_create(name, cfg->mbuf_cnt, MBUF_CACHE,
+						       RTE_ALIGN(sizeof(struct rx_lent), RTE_MBUF_PRIV_ALIGN),
+						       (uint16_t)room, rte_eth_dev_socket_id(cfg->port_id));
 	if (n->port.pool == NULL)
 		return fail(why, why_sz, -ENOMEM,
 			    "no memory for %u frame buffers (%s): give EAL more with -m, or ask "
@@ -411,7 +445,6 @@ int net_port_open(struct net *n, char *why, size_t why_sz)
 {
 	struct net_config *cfg = &n->cfg;
 	struct rte_eth_dev_info info;
-	struct rte_eth_conf conf = {0};
 	uint16_t device_mtu;
 	int err;
 
@@ -424,14 +457,10 @@ int net_port_open(struct net *n, char *why, size_t why_sz)
 		err = rte_eth_dev_get_mtu(cfg->port_id, &device_mtu);
 	if (err != 0)
 		return fail(why, why_sz, err, "port %u cannot be asked: %s", cfg->port_id, rte_strerror(-err));
-	conf.rxmode.mtu = device_mtu;
-	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
-	err = rte_eth_dev_configure(cfg->port_id, 1, 1, &conf);
-	if (err != 0)
-		return fail(why, why_sz, err, "port %u (%s) cannot be configured: %s", cfg->port_id,
-			    info.driver_name, rte_strerror(-err));
 	n->port.rng = cfg->fault_seed;
-	err = set_up_mtu(n, device_mtu, why, why_sz);
+	err = choose_mtu(n, device_mtu, why, why_sz);
+	if (err == 0)
+		err = configure(n, &info, device_mtu, why, why_sz);
 	if (err == 0)
 		err = set_up_queues(n, &info, why, why_sz);
 	if (err != 0)
@@ -458,6 +487,22 @@ void net_port_tick(struct net *n)
 	if (n->port.started)
 		rte_eth_dev_stop(n->cfg.port_id);
 	start(n);
+}
+
+int net_port_multicast(struct net *n, const uint8_t (*group)[6], unsigned cnt)
+{
+	struct rte_ether_addr mac[NET_GROUP_MAX];
+	int err;
+
+	for (unsigned i = 0; i < cnt; i++)
+		memcpy(mac[i].addr_bytes, group[i], sizeof(group[i]));
+	/* The narrowest that the driver can do.  One that can do nothing is one that does not filter. */
+	err = rte_eth_dev_set_mc_addr_list(n->cfg.port_id, mac, cnt);
+	if (err != 0)
+		err = rte_eth_allmulticast_enable(n->cfg.port_id);
+	if (err != 0)
+		err = rte_eth_promiscuous_enable(n->cfg.port_id);
+	return err == -ENOTSUP ? 0 : err;
 }
 
 void net_port_close(struct net *n)

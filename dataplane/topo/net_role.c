@@ -8,6 +8,7 @@
 #include <rte_debug.h>
 #include <rte_ring_elem.h>
 #include "scan/pool.h"
+#include "topo/link_priv.h"
 
 #define CMD_CNT          256u
 #define DONE_CNT         4096u
@@ -37,6 +38,7 @@ struct net_role {
 	uint64_t peer_news_ns, chain_news_ns;
 	struct sync_chain_view chain_sent;
 	bool chain_ever_sent;
+	bool addr_taken;
 	uint64_t notes_dropped;
 	uint64_t now_ns;
 };
@@ -209,6 +211,19 @@ static void note_chain(struct net_role *r)
 	}
 }
 
+/* An operator's mistake that nothing else would name: peers would only be out of reach. */
+static void tell_addr_taken(struct net_role *r)
+{
+	bool taken = net_ip6_taken(r->net);
+
+	if (taken && !r->addr_taken)
+		link_log("error", "address_taken",
+			 "another host on the link has our IPv6 address; not used until it is free");
+	else if (!taken && r->addr_taken)
+		link_log("info", "address_free", "our IPv6 address is free now, and used");
+	r->addr_taken = taken;
+}
+
 static void publish(struct net_role *r)
 {
 	bool all = r->now_ns - r->peer_news_ns >= PEER_NEWS_NS;
@@ -223,6 +238,7 @@ static void publish(struct net_role *r)
 	if (r->now_ns - r->chain_news_ns >= CHAIN_NEWS_NS) {
 		r->chain_news_ns = r->now_ns;
 		note_chain(r);
+		tell_addr_taken(r);
 	}
 }
 
@@ -255,6 +271,7 @@ static void net_counters(const struct net_role *r, struct stat_list *l)
 	stat_add(l, "net_rx_errors_total", n.rx_errors);
 	stat_add(l, "net_rx_nombuf_total", n.rx_nombuf);
 	stat_add(l, "net_tx_dropped_total", n.tx_dropped);
+	stat_add(l, "net_addr_conflicts_total", n.addr_conflicts);
 	stat_add(l, "net_conns_opened_total", n.conns_opened);
 	for (int i = 0; i < NET_CLOSE_REASON_CNT; i++) {
 		snprintf(name, sizeof(name), "net_conns_closed_%s_total",

@@ -4,7 +4,6 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <arpa/inet.h>
 
 enum option_id {
 	OPT_NETWORK = 1,
@@ -43,12 +42,13 @@ static const struct option_doc docs[] = {
 	{OPT_NETWORK, "network", "NAME", "main, testnet3, testnet4, signet or regtest (main)"},
 	{OPT_LINK, "link", "PATH", "Unix socket on which vigild finds this process (required)"},
 	{OPT_PORT_ID, "port-id", "N", "DPDK port to use (0)"},
-	{OPT_ADDRESS, "address", "IP/PREFIX", "our IPv4 address and prefix length (required)"},
-	{OPT_GATEWAY, "gateway", "IP", "router for peers outside our subnet (none)"},
-	{OPT_MTU, "mtu", "BYTES", "largest IP packet, 576 to 1500 (the device's)"},
+	{OPT_ADDRESS, "address", "IP/PREFIX",
+	 "our address and prefix length; one IPv4, one IPv6 or both (required)"},
+	{OPT_GATEWAY, "gateway", "IP", "router for peers outside our subnet, one of each family (none)"},
+	{OPT_MTU, "mtu", "BYTES", "largest IP packet, 576 (IPv6: 1280) to 9000 (the device's, at most 1500)"},
 	{OPT_MAC, "mac", "MAC", "our Ethernet address (the port's; on net_tap another one is chosen)"},
 	{OPT_MBUFS, "mbufs", "N", "packet buffers (chosen by the driver's queues)"},
-	{OPT_PEER, "peer", "IP[:PORT]", "a trusted Bitcoin node; repeat for several (required)"},
+	{OPT_PEER, "peer", "IP[:PORT]", "a trusted Bitcoin node, [IPv6]:PORT; repeat for several (required)"},
 	{OPT_RECENT, "recent-blocks", "N", "blocks in which a late appointment finds its breach (6)"},
 	{OPT_WINDOW, "window", "N", "blocks to run ahead of vigild's acknowledgements (32)"},
 	{OPT_BUFFERS, "block-buffers", "N", "4 MB buffers for blocks on their way (32)"},
@@ -99,20 +99,6 @@ static bool u32(const char *text, uint32_t min, uint32_t max, uint32_t *out)
 		return false;
 	*out = (uint32_t)v;
 	return true;
-}
-
-static bool address(const char *text, struct net_config *n)
-{
-	char ip[INET_ADDRSTRLEN];
-	const char *slash = strchr(text, '/');
-	uint32_t prefix;
-
-	if (slash == NULL || (size_t)(slash - text) >= sizeof(ip) || !u32(slash + 1, 1, 30, &prefix))
-		return false;
-	memcpy(ip, text, (size_t)(slash - text));
-	ip[slash - text] = '\0';
-	n->prefix_len = (uint8_t)prefix;
-	return inet_pton(AF_INET, ip, n->ip4) == 1;
 }
 
 static bool mac(const char *text, uint8_t out[6])
@@ -171,11 +157,11 @@ static bool set(struct options *o, enum option_id id, const char *arg)
 		o->net.port_id = (uint16_t)w;
 		return true;
 	case OPT_ADDRESS:
-		return address(arg, &o->net);
+		return net_config_address(&o->net, arg);
 	case OPT_GATEWAY:
-		return inet_pton(AF_INET, arg, o->net.gateway4) == 1;
+		return net_config_gateway(&o->net, arg);
 	case OPT_MTU:
-		if (!u32(arg, 576, 1500, &w))
+		if (!u32(arg, 576, 9000, &w))
 			return false;
 		o->net.mtu = (uint16_t)w;
 		return true;
@@ -259,16 +245,32 @@ static enum options_result pass(struct options *o, int argc, char **argv, const 
 	return OPTIONS_RUN;
 }
 
+static bool is_ip4(const struct net_addr *a)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	return memcmp(a->ip, mapped, sizeof(mapped)) == 0;
+}
+
+static bool has_family(const struct net_config *n, bool ip4)
+{
+	static const uint8_t none[16];
+
+	return memcmp(ip4 ? n->ip4 : n->ip6, none, ip4 ? sizeof(n->ip4) : sizeof(n->ip6)) != 0;
+}
+
 static enum options_result check(const struct options *o)
 {
-	static const uint8_t none[4];
-
 	if (o->link_path == NULL)
 		return bad("--link", "missing");
-	if (memcmp(o->net.ip4, none, 4) == 0)
+	if (!has_family(&o->net, true) && !has_family(&o->net, false))
 		return bad("--address", "missing");
 	if (o->peer_cnt == 0)
 		return bad("--peer", "missing: without a node there are no blocks");
+	for (uint32_t i = 0; i < o->peer_cnt; i++)
+		if (!has_family(&o->net, is_ip4(&o->peer[i])))
+			return bad("--peer", is_ip4(&o->peer[i]) ? "an IPv4 one needs an IPv4 --address"
+								 : "an IPv6 one needs an IPv6 --address");
 	return OPTIONS_RUN;
 }
 

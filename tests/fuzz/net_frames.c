@@ -291,7 +291,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint64_t now = UINT64_C(1) << 50; /* goes on: lwIP's timers outlive an input */
 	struct net_config cfg = {.ip4 = {10, 9, 8, 2}, .prefix_len = 24, .mbuf_cnt = MBUF_CNT};
 	uint8_t frame[WIRE_FRAME_MAX];
-	char pool[32];
 	const char *why;
 
 	if (w == NULL)
@@ -300,8 +299,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	f = (struct fuzz){.p = data, .left = size, .now = now};
 	if (net_open(&f.n, &cfg, &why) != 0 || net_listen(f.n, LISTEN_PORT, &ops, accept_some, &f) != 0)
 		abort();
-	snprintf(pool, sizeof(pool), "net%u_%u", cfg.port_id, MBUF_CNT);
-	if (!wire_use_pool(w, pool))
+	if (!wire_use_net_pool(w, MBUF_CNT))
 		abort();
 	for (unsigned i = 0; i < OPS_MAX && f.left != 0; i++)
 		step(&f);

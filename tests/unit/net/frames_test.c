@@ -31,7 +31,6 @@ static void turn(unsigned cnt)
 static bool set_up(bool lend)
 {
 	const char *why;
-	char pool[32];
 	struct net_config cfg = {.ip4 = {10, 9, 8, 2}, .prefix_len = 24, .mbuf_cnt = MBUF_CNT};
 
 	w = wire_new();
@@ -43,8 +42,7 @@ static bool set_up(bool lend)
 		fprintf(stderr, "%s\n", why);
 		return false;
 	}
-	snprintf(pool, sizeof(pool), "net%u_%u", cfg.port_id, MBUF_CNT);
-	if (lend && !wire_use_pool(w, pool))
+	if (lend && !wire_use_net_pool(w, MBUF_CNT))
 		return false;
 	turn(2);
 	/* The stack announces itself. */

@@ -12,6 +12,9 @@
 
 static const struct net_config good = {.ip4 = {10, 9, 8, 2}, .prefix_len = 24, .gateway4 = {10, 9, 8, 1}};
 
+static const struct net_config good6 = {
+	.ip6 = {0x20, 1, 0x0d, 0xb8, [15] = 2}, .prefix6_len = 64, .gateway6 = {0xfe, 0x80, [15] = 1}};
+
 static bool refused(const struct net_config *cfg, int err, const char *word)
 {
 	struct net *n;
@@ -64,7 +67,7 @@ static int open_badly(const struct node *self)
 	c.ip4[0] = 239;
 	NODE_REQUIRE(refused(&c, -EINVAL, "unicast"));
 	c = good;
-	c.mtu = 9000;
+	c.mtu = 9001;
 	NODE_REQUIRE(refused(&c, -EINVAL, "MTU"));
 	c.mtu = 68;
 	NODE_REQUIRE(refused(&c, -EINVAL, "MTU"));
@@ -89,6 +92,68 @@ static int open_badly(const struct node *self)
 	net_free(n);
 	net_free(NULL);
 	return 0;
+}
+
+static int open_badly6(const struct node *self)
+{
+	static const struct net_config none;
+	struct net_config c;
+	struct net *n;
+	const char *why;
+
+	(void)self;
+	NODE_REQUIRE(refused(&none, -EINVAL, "an IPv4 or an IPv6 address"));
+	c = good6;
+	c.prefix6_len = 63;
+	NODE_REQUIRE(refused(&c, -EINVAL, "prefix length of an IPv6"));
+	c.prefix6_len = 129;
+	NODE_REQUIRE(refused(&c, -EINVAL, "prefix length of an IPv6"));
+	c = good6;
+	memset(c.ip6, 0, 16);
+	c.ip6[15] = 1; /* ::1 */
+	NODE_REQUIRE(refused(&c, -EINVAL, "unicast"));
+	memset(c.ip6, 0xff, 2);
+	NODE_REQUIRE(refused(&c, -EINVAL, "unicast"));
+	memset(c.ip6, 0, 2);
+	memset(c.ip6 + 10, 0xff, 2); /* ::ffff:0.0.0.1 */
+	NODE_REQUIRE(refused(&c, -EINVAL, "unicast"));
+	c = good6;
+	memset(c.ip6, 0, 16);
+	NODE_REQUIRE(refused(&c, -EINVAL, "gateway is of no use"));
+	c = good6;
+	memcpy(c.gateway6, c.ip6, 16);
+	NODE_REQUIRE(refused(&c, -EINVAL, "gateway is our own"));
+	c.gateway6[3] = 0xb9;
+	NODE_REQUIRE(refused(&c, -EINVAL, "cannot be reached"));
+	c.gateway6[0] = 0xff;
+	NODE_REQUIRE(refused(&c, -EINVAL, "cannot be reached"));
+	c = good6;
+	memcpy(c.ip6, (uint8_t[]){0xfe, 0x80, 0, 0}, 4);
+	NODE_REQUIRE(refused(&c, -EINVAL, "link-local"));
+	c = good6;
+	c.mtu = 1279;
+	NODE_REQUIRE(refused(&c, -EINVAL, "1280"));
+	c.mtu = 9001;
+	NODE_REQUIRE(refused(&c, -EINVAL, "MTU"));
+
+	c.mtu = 1280;
+	NODE_REQUIRE(net_open(&n, &c, &why) == 0);
+	net_free(n);
+	c.mtu = 9000;
+	NODE_REQUIRE(net_open(&n, &c, &why) == 0);
+	net_free(n);
+	c = good6;
+	memset(c.gateway6, 0, 16);
+	memcpy(c.ip6, (uint8_t[]){0xfe, 0x80, 0, 0}, 4);
+	NODE_REQUIRE(net_open(&n, &c, &why) == 0);
+	net_free(n);
+	return 0;
+}
+
+static void what_is_wrong_with_ipv6_is_said(void **state)
+{
+	(void)state;
+	node_alone(open_badly6, "net_null0,no-rx=1");
 }
 
 static void what_is_wrong_is_said(void **state)
@@ -122,6 +187,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_wrong_is_said),
+		cmocka_unit_test(what_is_wrong_with_ipv6_is_said),
 		cmocka_unit_test(a_memif_without_its_server_opens_without_a_link),
 	};
 

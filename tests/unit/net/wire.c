@@ -1,5 +1,6 @@
 #include "wire.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <rte_eth_ring.h>
@@ -13,10 +14,16 @@ enum {
 	POOL_CNT = 2047,
 	ETH = 14,
 	IP = 20,
+	IP6 = 40,
 	TCP = 20,
 };
 
 static const uint8_t peer_mac[6] = {2, 0, 0, 0, 0, 1};
+const uint8_t wire_our_mac[6] = {2, 0, 0, 0, 0, 2};
+const uint8_t wire_our_ip6[16] = {0x20, 1, 0x0d, 0xb8, [15] = 2};
+const uint8_t wire_our_local[16] = {0xfe, 0x80, [11] = 0xff, [12] = 0xfe, [15] = 2};
+const uint8_t wire_peer_ip6[16] = {0x20, 1, 0x0d, 0xb8, [15] = 1};
+const uint8_t wire_peer_local[16] = {0xfe, 0x80, [15] = 1};
 
 struct wire {
 	struct rte_ring *in, *out;
@@ -44,8 +51,11 @@ uint16_t wire_port(const struct wire *w)
 	return w->port;
 }
 
-bool wire_use_pool(struct wire *w, const char *name)
+bool wire_use_net_pool(struct wire *w, unsigned mbuf_cnt)
 {
+	char name[RTE_MEMPOOL_NAMESIZE];
+
+	snprintf(name, sizeof(name), "net%u_%x_%x", w->port, mbuf_cnt, RTE_MBUF_DEFAULT_BUF_SIZE);
 	w->pool = rte_mempool_lookup(name);
 	return w->pool != NULL;
 }
@@ -168,10 +178,24 @@ size_t wire_make_ip(uint8_t frame[WIRE_FRAME_MAX], uint32_t src, uint32_t dst, u
 	return ETH + IP + sz;
 }
 
+/* The sum over the pseudo-header, by the family of t. */
+static uint32_t pseudo_sum(const struct wire_tcp *t, size_t sz)
+{
+	uint8_t pseudo[12] = {0};
+
+	if (t->src6 != NULL)
+		return add(add(6 + (uint32_t)sz, t->src6, 16), t->dst6, 16);
+	put32(pseudo, t->src);
+	put32(pseudo + 4, t->dst);
+	put16(pseudo + 8, 6);
+	put16(pseudo + 10, (uint32_t)sz);
+	return add(0, pseudo, sizeof(pseudo));
+}
+
 size_t wire_make_tcp(uint8_t frame[WIRE_FRAME_MAX], const struct wire_tcp *t)
 {
+	const struct wire_ip6 ip6 = {.src = t->src6, .dst = t->dst6, .next = 6};
 	uint8_t seg[WIRE_FRAME_MAX] = {0};
-	uint8_t pseudo[12];
 	size_t sz = TCP + t->sz;
 
 	put16(seg, t->sport);
@@ -183,12 +207,77 @@ size_t wire_make_tcp(uint8_t frame[WIRE_FRAME_MAX], const struct wire_tcp *t)
 	put16(seg + 14, t->wnd);
 	if (t->sz != 0)
 		memcpy(seg + TCP, t->data, t->sz);
-	put32(pseudo, t->src);
-	put32(pseudo + 4, t->dst);
-	put16(pseudo + 8, 6);
-	put16(pseudo + 10, (uint32_t)sz);
-	put16(seg + 16, finish(add(add(0, pseudo, sizeof(pseudo)), seg, sz)));
+	put16(seg + 16, finish(add(pseudo_sum(t, sz), seg, sz)));
+	if (t->src6 != NULL)
+		return wire_make_ip6(frame, &ip6, seg, sz);
 	return wire_make_ip(frame, t->src, t->dst, 6, seg, sz);
+}
+
+size_t wire_make_ip6(uint8_t frame[WIRE_FRAME_MAX], const struct wire_ip6 *ip, const void *payload, size_t sz)
+{
+	uint8_t *h = frame + ETH;
+
+	make_eth(frame, 0x86dd);
+	memset(h, 0, IP6);
+	h[0] = 0x60;
+	put16(h + 4, (uint32_t)sz);
+	h[6] = ip->next;
+	h[7] = ip->hops != 0 ? ip->hops : 64;
+	memcpy(h + 8, ip->src, 16);
+	memcpy(h + 24, ip->dst, 16);
+	if (sz != 0)
+		memcpy(h + IP6, payload, sz);
+	return ETH + IP6 + sz;
+}
+
+size_t wire_make_icmp6(uint8_t frame[WIRE_FRAME_MAX], const struct wire_ip6 *ip, const void *icmp, size_t sz)
+{
+	struct wire_ip6 with = *ip;
+	uint8_t *m = frame + ETH + IP6;
+	size_t all;
+
+	with.next = 58;
+	all = wire_make_ip6(frame, &with, icmp, sz);
+	if (sz < 4)
+		return all;
+	put16(m + 2, 0);
+	put16(m + 2, finish(add(add(add(58 + (uint32_t)sz, ip->src, 16), ip->dst, 16), m, sz)));
+	return all;
+}
+
+size_t wire_make_nd(uint8_t frame[WIRE_FRAME_MAX], uint8_t type, const struct wire_ip6 *ip,
+		    const uint8_t target[16])
+{
+	struct wire_ip6 with = *ip;
+	uint8_t m[32] = {type};
+
+	if (with.hops == 0)
+		with.hops = 255;
+	if (type == 136)
+		m[4] = ip->dst[0] == 0xff ? 0x20 : 0x60; /* override; solicited */
+	memcpy(m + 8, target, 16);
+	m[24] = type == 136 ? 2 : 1;
+	m[25] = 1;
+	memcpy(m + 26, peer_mac, 6);
+	return wire_make_icmp6(frame, &with, m, sizeof(m));
+}
+
+size_t wire_answer(uint8_t answer[WIRE_FRAME_MAX], const uint8_t *frame, size_t sz)
+{
+	const uint8_t *ip = frame + ETH, *icmp = ip + IP6;
+	uint8_t src[16], target[16];
+	const struct wire_ip6 back = {.src = target, .dst = src};
+
+	if (sz >= ETH + 28 && get16(frame + 12) == 0x0806 && frame[21] == 1 &&
+	    get32(frame + 38) == WIRE_PEER_IP)
+		return wire_make_arp(answer, true, WIRE_PEER_IP, WIRE_OUR_IP);
+	if (sz < ETH + IP6 + 24 || get16(frame + 12) != 0x86dd || ip[6] != 58 || icmp[0] != 135)
+		return 0;
+	memcpy(src, ip + 8, 16);
+	memcpy(target, icmp + 8, 16);
+	if (memcmp(target, wire_peer_ip6, 16) != 0 && memcmp(target, wire_peer_local, 16) != 0)
+		return 0;
+	return wire_make_nd(answer, 136, &back, target);
 }
 
 size_t wire_make_ping(uint8_t frame[WIRE_FRAME_MAX], uint32_t src, uint32_t dst)
@@ -213,34 +302,42 @@ size_t wire_make_arp(uint8_t frame[WIRE_FRAME_MAX], bool reply, uint32_t src, ui
 	return ETH + 28;
 }
 
+static bool read_segment(struct wire_tcp *t, const uint8_t *seg, size_t sz)
+{
+	size_t header = sz < TCP ? 0 : (size_t)(seg[12] >> 4) * 4;
+
+	if (header < TCP || header > sz || finish(add(pseudo_sum(t, sz), seg, sz)) != 0)
+		return false;
+	t->sport = get16(seg);
+	t->dport = get16(seg + 2);
+	t->seq = get32(seg + 4);
+	t->ack = get32(seg + 8);
+	t->flags = seg[13];
+	t->wnd = get16(seg + 14);
+	t->opt = seg + TCP;
+	t->opt_sz = header - TCP;
+	t->data = seg + header;
+	t->sz = sz - header;
+	return true;
+}
+
 bool wire_read_tcp(struct wire_tcp *t, const uint8_t *frame, size_t sz)
 {
 	const uint8_t *ip = frame + ETH;
-	const uint8_t *seg = ip + IP;
-	uint8_t pseudo[12];
-	size_t len, header;
+	size_t len;
 
+	*t = (struct wire_tcp){0};
+	if (sz >= ETH + IP6 + TCP && get16(frame + 12) == 0x86dd && ip[0] >> 4 == 6 && ip[6] == 6) {
+		len = get16(ip + 4);
+		t->src6 = ip + 8;
+		t->dst6 = ip + 24;
+		return len <= sz - ETH - IP6 && read_segment(t, ip + IP6, len);
+	}
 	if (sz < ETH + IP + TCP || get16(frame + 12) != 0x0800 || ip[0] != 0x45 || ip[9] != 6)
 		return false;
 	len = get16(ip + 2);
-	if (len < IP + TCP || len > sz - ETH || finish(add(0, ip, IP)) != 0)
-		return false;
-	memcpy(pseudo, ip + 12, 8);
-	put16(pseudo + 8, 6);
-	put16(pseudo + 10, (uint32_t)(len - IP));
-	header = (size_t)(seg[12] >> 4) * 4;
-	if (header < TCP || header > len - IP ||
-	    finish(add(add(0, pseudo, sizeof(pseudo)), seg, len - IP)) != 0)
-		return false;
-	*t = (struct wire_tcp){.src = get32(ip + 12),
-			       .dst = get32(ip + 16),
-			       .sport = get16(seg),
-			       .dport = get16(seg + 2),
-			       .seq = get32(seg + 4),
-			       .ack = get32(seg + 8),
-			       .flags = seg[13],
-			       .wnd = get16(seg + 14),
-			       .data = seg + header,
-			       .sz = len - IP - header};
-	return true;
+	t->src = get32(ip + 12);
+	t->dst = get32(ip + 16);
+	return len >= IP && len <= sz - ETH && finish(add(0, ip, IP)) == 0 &&
+	       read_segment(t, ip + IP, len - IP);
 }

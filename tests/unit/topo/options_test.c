@@ -6,7 +6,7 @@
 #include <cmocka.h>
 #include "topo/options.h"
 
-#define ARG_MAX_CNT 16
+#define ARG_MAX_CNT 24
 
 static enum options_result parse(struct options *o, const char *const *args)
 {
@@ -58,9 +58,34 @@ static void defaults_and_values_reach_the_struct(void **state)
 	assert_true(o.stripped && o.busy_poll);
 }
 
+static void peers_and_addresses_of_both_families_reach_the_struct(void **state)
+{
+	struct options o;
+	const char *const both[] = {
+		BASE,     "--address",     "2001:db8::2/64", "--gateway",           "fe80::1",
+		"--peer", "[2001:db8::1]", "--peer",         "[2001:db9::7]:18333", NULL};
+	const char *const six[] = {"--link", "/tmp/l",      "--address", "2001:db8::2/64", "--mtu", "9000",
+				   "--peer", "2001:db8::1", NULL};
+
+	(void)state;
+	assert_int_equal(parse(&o, both), OPTIONS_RUN);
+	assert_int_equal(o.peer_cnt, 3);
+	assert_int_equal(o.peer[1].ip[0], 0x20);
+	assert_int_equal(o.peer[1].port, 8333);
+	assert_int_equal(o.peer[2].port, 18333);
+	assert_int_equal(o.net.ip4[3], 2);
+	assert_int_equal(o.net.ip6[15], 2);
+	assert_int_equal(o.net.prefix6_len, 64);
+	assert_int_equal(o.net.gateway6[0], 0xfe);
+	assert_int_equal(o.net.gateway4[0], 0);
+	assert_int_equal(parse(&o, six), OPTIONS_RUN);
+	assert_int_equal(o.net.ip4[0], 0);
+	assert_int_equal(o.net.mtu, 9000);
+}
+
 static void bad_or_missing_options_are_refused(void **state)
 {
-	static const char *const cases[][8] = {
+	static const char *const cases[][12] = {
 		{NULL},
 		{"--address", "10.0.0.2/24", "--peer", "10.0.0.1", NULL},
 		{"--link", "/tmp/l", "--peer", "10.0.0.1", NULL},
@@ -68,6 +93,10 @@ static void bad_or_missing_options_are_refused(void **state)
 		{"--link", "/tmp/l", "--address", "10.0.0.2", "--peer", "10.0.0.1", NULL},
 		{"--link", "/tmp/l", "--address", "10.0.0.2/33", "--peer", "10.0.0.1", NULL},
 		{"--link", "/tmp/l", "--address", "10.0.0/24", "--peer", "10.0.0.1", NULL},
+		{"--link", "/tmp/l", "--address", "2001:db8::2/64", "--peer", "10.0.0.1", NULL},
+		{BASE, "--peer", "[2001:db8::1]", NULL},
+		{BASE, "--address", "10.0.0.3/24", NULL},
+		{BASE, "--gateway", "10.0.0.1", "--gateway", "10.0.0.3", NULL},
 		{BASE, "word", NULL},
 		{BASE, "--no-such-option", NULL},
 	};
@@ -75,6 +104,11 @@ static void bad_or_missing_options_are_refused(void **state)
 		{"--network", "mars"},
 		{"--mtu", "575"},
 		{"--mtu", "9x"},
+		{"--mtu", "9001"},
+		{"--address", "2001:db8::2"},
+		{"--address", "2001:db8::2/48"},
+		{"--gateway", "fe80::1%eth0"},
+		{"--peer", "[2001:db8::1]:0"},
 		{"--mac", "01:00:00:00:00:01"},
 		{"--mac", "02:00"},
 		{"--window", "0"},
@@ -106,6 +140,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_and_values_reach_the_struct),
+		cmocka_unit_test(peers_and_addresses_of_both_families_reach_the_struct),
 		cmocka_unit_test(bad_or_missing_options_are_refused),
 	};
 
