@@ -96,9 +96,9 @@ def rule_private_headers_stay_in_their_module(files):
     ]
 
 
-def rule_only_net_scan_topo_serve_and_benchmarks_use_dpdk(files):
-    allowed = ("dataplane/net/", "dataplane/scan/", "dataplane/topo/", "bench/serve/", "bench/path/",
-               "bench/scan/", "tests/")
+def rule_only_net_scan_topo_rescan_serve_and_benchmarks_use_dpdk(files):
+    allowed = ("dataplane/net/", "dataplane/scan/", "dataplane/topo/", "dataplane/rescan/",
+               "bench/serve/", "bench/path/", "bench/scan/", "tests/")
     return [
         f"{name}: includes rte_*"
         for name in c_files(files)
