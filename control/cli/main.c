@@ -36,6 +36,10 @@ static const struct method {
 	 "All appointments and trackers, in pages",
 	 {"[after]", "[limit]"},
 	 "appointments"},
+	{"getlocators",
+	 "The locator of each appointment and tracker, in pages",
+	 {"[after]", "[limit]"},
+	 "locators"},
 	{"gettrackers",
 	 "Penalties being followed, with state, node's answer and latencies, in pages",
 	 {"[after]", "[limit]"},
@@ -51,6 +55,7 @@ struct options {
 	const char *socket;
 	unsigned timeout_s;
 	bool all;
+	bool lines;
 };
 
 static int usage_error(const char *fmt, const char *what)
@@ -134,6 +139,7 @@ static int print_help(const struct options *o)
 	       "                  ~/.vigil/main/control.sock)\n"
 	       "  --timeout S     seconds to wait for each answer (default: 60)\n"
 	       "  --all           fetch every page of a list and print it as one document\n"
+	       "  --lines         the same with a line for each row: text as it is, else JSON\n"
 	       "  --help          this text\n"
 	       "  --version       the version of vigil-cli\n"
 	       "\n"
@@ -288,8 +294,22 @@ static void print_head(const json_t *reply, const char *list)
 	printf("  \"%s\": [", list);
 }
 
-/* All pages as one document, one page in memory at a time. */
-static int call_all(struct client *c, const struct method *m, json_t *params)
+static void print_row(const json_t *row, bool lines, bool first)
+{
+	if (!lines) {
+		printf(first ? "\n    " : ",\n    ");
+		print_nested(row, 4);
+		return;
+	}
+	if (json_is_string(row))
+		fwrite(json_string_value(row), 1, json_string_length(row), stdout);
+	else
+		json_dumpf(row, stdout, JSON_COMPACT | JSON_ENCODE_ANY);
+	putchar('\n');
+}
+
+/* All pages as one document, or as lines, one page in memory at a time. */
+static int call_all(struct client *c, const struct method *m, json_t *params, bool lines)
 {
 	unsigned long long rows = 0;
 	bool more = true, first = true;
@@ -305,13 +325,13 @@ static int call_all(struct client *c, const struct method *m, json_t *params)
 			json_decref(reply);
 			return rc; /* the document stays open: nobody can take it for whole */
 		}
-		if (first)
+		if (first && !lines)
 			print_head(reply, m->list);
 		first = false;
 		json_array_foreach(json_object_get(reply, m->list), i, row)
 		{
-			printf(rows++ > 0 ? ",\n    " : "\n    ");
-			print_nested(row, 4);
+			print_row(row, lines, rows == 0);
+			rows++;
 		}
 		next = json_object_get(reply, "next");
 		more = json_is_string(next);
@@ -319,7 +339,8 @@ static int call_all(struct client *c, const struct method *m, json_t *params)
 			json_object_set(params, "after", next);
 		json_decref(reply);
 	}
-	printf(rows > 0 ? "\n  ]\n}\n" : "]\n}\n");
+	if (!lines)
+		printf(rows > 0 ? "\n  ]\n}\n" : "]\n}\n");
 	return finish_output();
 }
 
@@ -334,7 +355,9 @@ static int run(const struct options *o, int argc, char **argv)
 		return usage_error("%s: give either values or NAME=VALUE, not both", argv[0]);
 	if (o->all && (m == NULL || m->list == NULL)) {
 		json_decref(params);
-		return usage_error("--all: %s is not given in pages", argv[0]);
+		return usage_error(o->lines ? "--lines: %s is not given in pages"
+					    : "--all: %s is not given in pages",
+				   argv[0]);
 	}
 	if (o->all && json_is_array(params)) {
 		named = params_by_name(m, params);
@@ -346,7 +369,7 @@ static int run(const struct options *o, int argc, char **argv)
 	if (client_open(&c, o->socket, o->timeout_s * 1000) != CLIENT_OK)
 		rc = report(&c, CLIENT_NO_SERVER, NULL);
 	else if (o->all)
-		rc = call_all(&c, m, params);
+		rc = call_all(&c, m, params, o->lines);
 	else
 		rc = call_once(&c, argv[0], params);
 	client_close(&c);
@@ -368,10 +391,13 @@ static const char *default_socket(struct config *cfg)
 
 int main(int argc, char **argv)
 {
-	static const struct option long_options[] = {
-		{"socket", required_argument, NULL, 's'}, {"timeout", required_argument, NULL, 't'},
-		{"all", no_argument, NULL, 'a'},          {"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'v'},      {NULL, 0, NULL, 0}};
+	static const struct option long_options[] = {{"socket", required_argument, NULL, 's'},
+						     {"timeout", required_argument, NULL, 't'},
+						     {"all", no_argument, NULL, 'a'},
+						     {"help", no_argument, NULL, 'h'},
+						     {"version", no_argument, NULL, 'v'},
+						     {"lines", no_argument, NULL, 'l'},
+						     {NULL, 0, NULL, 0}};
 	static struct config cfg;
 	struct options o = {.timeout_s = 60};
 	bool help = false;
@@ -393,6 +419,9 @@ int main(int argc, char **argv)
 		case 'a':
 			o.all = true;
 			break;
+		case 'l':
+			o.all = o.lines = true;
+			break;
 		case 'h':
 			help = true;
 			break;
@@ -410,8 +439,10 @@ int main(int argc, char **argv)
 	if (optind == argc)
 		return usage_error("%s", "no method given");
 	/* Options may follow the method too. */
-	if (argc - optind > 1 && strcmp(argv[argc - 1], "--all") == 0) {
+	while (argc - optind > 1 &&
+	       (strcmp(argv[argc - 1], "--all") == 0 || strcmp(argv[argc - 1], "--lines") == 0)) {
 		o.all = true;
+		o.lines |= strcmp(argv[argc - 1], "--lines") == 0;
 		argc--;
 	}
 	return run(&o, argc - optind, argv + optind);

@@ -39,6 +39,7 @@ struct rpc_done rpc_getusers(struct rpc_call *call);
 struct rpc_done rpc_getuser(struct rpc_call *call);
 struct rpc_done rpc_getappointments(struct rpc_call *call);
 struct rpc_done rpc_getallappointments(struct rpc_call *call);
+struct rpc_done rpc_getlocators(struct rpc_call *call);
 struct rpc_done rpc_gettrackers(struct rpc_call *call);
 
 /* counters.c */

@@ -256,6 +256,28 @@ struct rpc_done rpc_getallappointments(struct rpc_call *call)
 	return page_end(&p, json_object(), "appointments");
 }
 
+static bool put_locator(void *arg, const struct tower_found *f)
+{
+	struct page *p = arg;
+	size_t row_sz = 2 * LOCATOR_SZ + 3;
+	uint8_t key[RPC_APPT_KEY_SZ];
+
+	key_of(key, f);
+	return page_has_room(p, row_sz) && page_put(p, rpc_json_hex(key, LOCATOR_SZ), row_sz, key, sizeof(key));
+}
+
+struct rpc_done rpc_getlocators(struct rpc_call *call)
+{
+	const struct rpc_arg *after = &call->arg[0];
+	struct appointment_key from;
+	struct page p;
+
+	appointment_key_of(&from, after);
+	page_begin(&p, call, &call->arg[1], RPC_ROWS_PAGE_MAX);
+	tower_each_appointment(p.tower, after->given ? &from : NULL, p.limit + 1, put_locator, &p);
+	return page_end(&p, json_object(), "locators");
+}
+
 /* CLOCK_MONOTONIC of this boot, so that it can be compared with what other programs of this machine saw; null when
    unknown. */
 static json_t *time_ns(uint64_t ns)

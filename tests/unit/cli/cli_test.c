@@ -242,6 +242,7 @@ static void all_pages_make_one_document(void **state)
 		size_t rows;
 	} lists[] = {{"getallappointments", "appointments", "limit=7", FAKE_APPTS},
 		     {"gettrackers", "trackers", "limit=4", FAKE_APPTS / 10},
+		     {"getlocators", "locators", "limit=9", FAKE_APPTS},
 		     {"getusers", "user_ids", "limit=2", FAKE_USERS}};
 	json_t *j, *user;
 	const char *first;
@@ -265,6 +266,42 @@ static void all_pages_make_one_document(void **state)
 	assert_string_equal(first, "available_slots");
 	assert_int_equal(json_array_size(json_object_get(user, "appointments")), 50);
 	json_decref(user);
+}
+
+static void lines_give_a_row_each(void **state)
+{
+	struct run locators = RUN("--lines", "getlocators", "limit=7");
+	struct run trackers = RUN("gettrackers", "limit=7", "--lines");
+	const char *line = locators.out;
+	char hex[2 * LOCATOR_SZ + 2];
+
+	(void)state;
+	assert_int_equal(locators.status, 0);
+	for (unsigned i = 0; i < FAKE_APPTS; i++) {
+		struct locator l = fake_locator(i);
+
+		hex_encode(hex, l.b, LOCATOR_SZ);
+		strcat(hex, "\n");
+		assert_memory_equal(line, hex, 2 * LOCATOR_SZ + 1);
+		line += 2 * LOCATOR_SZ + 1;
+	}
+	assert_string_equal(line, "");
+	assert_int_equal(trackers.status, 0);
+	line = trackers.out;
+	for (unsigned i = 0; i < FAKE_APPTS / 10; i++) {
+		const char *end = strchr(line, '\n');
+		json_t *row;
+
+		assert_non_null(end);
+		row = json_loadb(line, (size_t)(end - line), 0, NULL);
+		assert_true(json_is_string(json_object_get(row, "penalty_txid")));
+		json_decref(row);
+		line = end + 1;
+	}
+	assert_string_equal(line, "");
+	run_free(&locators);
+	run_free(&trackers);
+	expect_failure(RUN("--lines", "getinfo"), 2, "not given in pages");
 }
 
 static void help_and_version_need_no_server(void **state)
@@ -355,6 +392,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(errors_of_the_server_are_status_one),
 		cmocka_unit_test(wrong_usage_is_status_two),
 		cmocka_unit_test(all_pages_make_one_document),
+		cmocka_unit_test(lines_give_a_row_each),
 		cmocka_unit_test(help_and_version_need_no_server),
 		cmocka_unit_test(what_is_no_server_is_status_three),
 		cmocka_unit_test(stop_stops_the_server),

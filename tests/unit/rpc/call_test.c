@@ -189,8 +189,9 @@ static void gettowerinfo_has_the_keys_of_the_reference(void **state)
 
 static void every_method_without_parameters_answers(void **state)
 {
-	static const char *const names[] = {"getinfo",     "gettowerinfo",       "getusers",    "getpeers",
-					    "getcounters", "getallappointments", "gettrackers", "help"};
+	static const char *const names[] = {"getinfo",     "gettowerinfo", "getusers",
+					    "getpeers",    "getcounters",  "getallappointments",
+					    "gettrackers", "getlocators",  "help"};
 	json_t *r;
 
 	(void)state;
@@ -344,6 +345,7 @@ static void pages_give_every_row_once(void **state)
 	} lists[] = {
 		{"getallappointments", "appointments", "", FAKE_APPTS},
 		{"gettrackers", "trackers", "", FAKE_APPTS / 10},
+		{"getlocators", "locators", "", FAKE_APPTS},
 		{"getusers", "user_ids", "", FAKE_USERS},
 		{"getappointments", "appointments", "\"locator\":\"00000000000000000000000000000000\",", 2},
 		{"getappointments", "appointments", "\"locator\":\"00050000000000000000000000000000\",", 1},
