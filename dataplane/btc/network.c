@@ -13,7 +13,7 @@
 		0x##a, 0x##b, 0x##c, 0x##d \
 	}
 
-/* spec/bitcoin.md section 1 */
+/* spec/bitcoin.md sections 1 and 13.4; the least chain work is that of Bitcoin Core 28.1. */
 static const struct network networks[NETWORK_CNT] = {
 	[NET_MAIN] =
 		{
@@ -27,6 +27,9 @@ static const struct network networks[NETWORK_CNT] = {
 			.pow_limit_bits = 0x1d00ffff,
 			.pow_limit = {{0xffffffffffffffff, 0xffffffffffffffff, 0xffffffffffffffff, 0xffffffff}},
 			.bip34_height = 227931,
+			.bip66_height = 363725,
+			.bip65_height = 388381,
+			.min_chain_work = {{0x0e0862c193ec44d6, 0x88e186b7}},
 			.genesis_header =
 				{
 					0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -55,6 +58,9 @@ static const struct network networks[NETWORK_CNT] = {
 			.pow_limit_bits = 0x1d00ffff,
 			.pow_limit = {{0xffffffffffffffff, 0xffffffffffffffff, 0xffffffffffffffff, 0xffffffff}},
 			.bip34_height = 21111,
+			.bip66_height = 330776,
+			.bip65_height = 581885,
+			.min_chain_work = {{0x9695166be8b61fa9, 0xf20}},
 			.genesis_header =
 				{
 					0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -83,6 +89,9 @@ static const struct network networks[NETWORK_CNT] = {
 			.pow_limit_bits = 0x1d00ffff,
 			.pow_limit = {{0xffffffffffffffff, 0xffffffffffffffff, 0xffffffffffffffff, 0xffffffff}},
 			.bip34_height = 1,
+			.bip66_height = 1,
+			.bip65_height = 1,
+			.min_chain_work = {{0xaa15d02e6202f3ba, 0x5f}},
 			.genesis_header =
 				{
 					0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -111,6 +120,9 @@ static const struct network networks[NETWORK_CNT] = {
 			.pow_limit_bits = 0x1e0377ae,
 			.pow_limit = {{0x0, 0x0, 0x0, 0x377ae000000}},
 			.bip34_height = 1,
+			.bip66_height = 1,
+			.bip65_height = 1,
+			.min_chain_work = {{0x25dbd66e58f}},
 			.genesis_header =
 				{
 					0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
@@ -140,6 +152,9 @@ static const struct network networks[NETWORK_CNT] = {
 			.pow_limit = {{0xffffffffffffffff, 0xffffffffffffffff, 0xffffffffffffffff,
 				       0x7fffffffffffffff}},
 			.bip34_height = 1,
+			.bip66_height = 1,
+			.bip65_height = 1,
+			.min_chain_work = {{0}},
 			.genesis_header =
 				{
 					0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,

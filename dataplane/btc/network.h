@@ -24,7 +24,11 @@ struct network {
 	uint16_t rpc_port;
 	uint32_t pow_limit_bits;
 	struct u256 pow_limit; /* exact */
-	uint32_t bip34_height;
+	uint32_t bip34_height; /* from here on a version below 2 is refused, .. */
+	uint32_t bip66_height; /* .. below 3, .. */
+	uint32_t bip65_height; /* .. below 4 */
+	/* What the network's best chain is known to have reached: a chain with less is not it. */
+	struct u256 min_chain_work;
 	uint8_t genesis_header[HEADER_SZ];
 	struct hash256 genesis_hash;
 };
@@ -70,8 +74,11 @@ bool pow_valid(const struct network *n, const struct hash256 *hash, uint32_t bit
 struct u256 pow_work(const struct u256 *target);
 
 struct u256 u256_add(const struct u256 *a, const struct u256 *b); /* wraps */
+struct u256 u256_sub(const struct u256 *a, const struct u256 *b); /* wraps */
 int u256_cmp(const struct u256 *a, const struct u256 *b);         /* <0, 0, >0 */
 struct u256 u256_from_le(const uint8_t b[32]);
+/* 1 to 64 hex digits of either case, most significant first, "0x" before them or not. */
+bool u256_from_hex(struct u256 *a, const char *text);
 void u256_to_le(uint8_t b[32], const struct u256 *a);
 
 #endif

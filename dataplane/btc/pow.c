@@ -18,6 +18,25 @@ void u256_to_le(uint8_t b[32], const struct u256 *a)
 		store_le64(b + 8 * i, a->l[i]);
 }
 
+bool u256_from_hex(struct u256 *a, const char *text)
+{
+	size_t cnt;
+
+	if (strncmp(text, "0x", 2) == 0)
+		text += 2;
+	cnt = strspn(text, "0123456789abcdefABCDEF");
+	*a = (struct u256){{0}};
+	if (cnt == 0 || cnt > 64 || text[cnt] != '\0')
+		return false;
+	for (size_t i = 0; i < cnt; i++) {
+		char c = text[cnt - 1 - i];
+		uint64_t digit = (uint64_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+
+		a->l[i / 16] |= digit << 4 * (i % 16);
+	}
+	return true;
+}
+
 int u256_cmp(const struct u256 *a, const struct u256 *b)
 {
 	for (unsigned i = 4; i-- > 0;)
@@ -44,8 +63,7 @@ static struct u256 u256_not(const struct u256 *a)
 	return (struct u256){{~a->l[0], ~a->l[1], ~a->l[2], ~a->l[3]}};
 }
 
-/* a - b, wrapping */
-static struct u256 u256_sub(const struct u256 *a, const struct u256 *b)
+struct u256 u256_sub(const struct u256 *a, const struct u256 *b)
 {
 	const struct u256 one = {{1}};
 	struct u256 neg = u256_not(b);

@@ -50,6 +50,15 @@ static bool time_ok(const struct headers *h, uint32_t parent, uint32_t time)
 	return time > rules_median_time(t, cnt);
 }
 
+static bool version_ok(const struct network *n, uint32_t height, int32_t version)
+{
+	if (height >= n->bip65_height)
+		return version >= 4;
+	if (height >= n->bip66_height)
+		return version >= 3;
+	return height < n->bip34_height || version >= 2;
+}
+
 enum headers_verdict context_check(const struct headers *h, uint32_t parent, const struct header_fields *f,
 				   int64_t now_s)
 {
@@ -57,6 +66,8 @@ enum headers_verdict context_check(const struct headers *h, uint32_t parent, con
 		return HEADERS_INVALID;
 	if (!bits_ok(h, parent, f))
 		return HEADERS_BAD_BITS;
+	if (!version_ok(h->net, at(h, parent)->height + 1, f->version))
+		return HEADERS_BAD_VERSION;
 	if (!time_ok(h, parent, f->time))
 		return HEADERS_TIME_OLD;
 	if ((int64_t)f->time - RULES_FUTURE_S > now_s)

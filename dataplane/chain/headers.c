@@ -11,6 +11,7 @@ const char *headers_verdict_name(enum headers_verdict v)
 		[HEADERS_NOT_A_CHAIN] = "not_a_chain",
 		[HEADERS_BAD_POW] = "pow",
 		[HEADERS_BAD_BITS] = "bits",
+		[HEADERS_BAD_VERSION] = "version",
 		[HEADERS_TIME_OLD] = "time_old",
 		[HEADERS_INVALID] = "invalid",
 		[HEADERS_FUTURE] = "future",
@@ -29,6 +30,7 @@ bool headers_verdict_is_fault(enum headers_verdict v)
 	case HEADERS_NOT_A_CHAIN:
 	case HEADERS_BAD_POW:
 	case HEADERS_BAD_BITS:
+	case HEADERS_BAD_VERSION:
 	case HEADERS_TIME_OLD:
 	case HEADERS_INVALID:
 		return true;
@@ -95,23 +97,33 @@ static enum headers_verdict batch_check(struct headers *h, const uint8_t *raw, s
 	return v;
 }
 
+struct u256 headers_threshold(struct headers *h)
+{
+	const struct node *best = at(h, headers_best(h));
+	struct u256 lag, need;
+
+	if (!(best->flags & KNOWN))
+		return h->min_work;
+	lag = tree_work_of(h, best->bits);
+	lag = u256_mul_u32(&lag, HEADERS_LAG_MAX);
+	need = u256_cmp(&best->work, &lag) > 0 ? u256_sub(&best->work, &lag) : (struct u256){{0}};
+	return u256_cmp(&need, &h->min_work) < 0 ? h->min_work : need;
+}
+
 /* Whether a branch that adds claimed work on parent is worth storing. */
 static enum headers_verdict branch_check(struct headers *h, uint32_t parent, const struct u256 *claimed)
 {
-	const struct node *best = at(h, headers_best(h));
-	struct u256 lag = tree_work_of(h, best->bits), sum = u256_add(&at(h, parent)->work, claimed);
+	struct u256 sum = u256_add(&at(h, parent)->work, claimed), need = headers_threshold(h);
+	uint32_t best_height = at(h, headers_best(h))->height;
 
-	if (parent == headers_best(h) || !(best->flags & KNOWN))
+	if (u256_cmp(&sum, &need) >= 0)
 		return HEADERS_OK;
-	if (best->height - at(h, headers_fork(h, parent))->height > HEADERS_FORK_MAX)
-		return HEADERS_DEEP_FORK;
-	lag = u256_mul_u32(&lag, HEADERS_LAG_MAX);
-	sum = u256_add(&sum, &lag);
-	return u256_cmp(&sum, &best->work) < 0 ? HEADERS_LOW_WORK : HEADERS_OK;
+	return best_height - at(h, headers_fork(h, parent))->height > HEADERS_FORK_MAX ? HEADERS_DEEP_FORK
+										       : HEADERS_LOW_WORK;
 }
 
-enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t stride, uint32_t cnt,
-				 int64_t now_s, uint32_t *last, uint32_t *new_cnt)
+static enum headers_verdict add(struct headers *h, const uint8_t *raw, size_t stride, uint32_t cnt,
+				int64_t now_s, bool worthy, uint32_t *last, uint32_t *new_cnt)
 {
 	struct hash256 prev;
 	enum headers_verdict v, worth;
@@ -134,7 +146,7 @@ enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t s
 	parent = headers_find(h, &prev);
 	if (parent == HEADERS_NONE)
 		return HEADERS_UNLINKED;
-	worth = branch_check(h, parent, &claimed);
+	worth = worthy ? HEADERS_OK : branch_check(h, parent, &claimed);
 	if (worth != HEADERS_OK)
 		return worth;
 	for (uint32_t i = skip; i < good_cnt; i++) {
@@ -149,6 +161,32 @@ enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t s
 		++*new_cnt;
 	}
 	return v;
+}
+
+enum headers_verdict headers_add(struct headers *h, const uint8_t *raw, size_t stride, uint32_t cnt,
+				 int64_t now_s, uint32_t *last, uint32_t *new_cnt)
+{
+	return add(h, raw, stride, cnt, now_s, false, last, new_cnt);
+}
+
+enum headers_verdict headers_add_worthy(struct headers *h, const uint8_t *raw, size_t stride, uint32_t cnt,
+					int64_t now_s, uint32_t *last, uint32_t *new_cnt)
+{
+	return add(h, raw, stride, cnt, now_s, true, last, new_cnt);
+}
+
+void headers_set_min_work(struct headers *h, const struct u256 *work)
+{
+	static const struct u256 zero;
+
+	h->min_work = work != NULL ? *work : zero;
+	if (u256_cmp(&h->min_work, &zero) != 0)
+		h->min_work.l[3] |= at(h, h->best[0])->work.l[3] & HEADERS_WORK_RELATIVE;
+}
+
+bool headers_has_min_work(const struct headers *h)
+{
+	return u256_cmp(&at(h, headers_best(h))->work, &h->min_work) >= 0;
 }
 
 /* ---- marks ---- */
@@ -198,6 +236,23 @@ void headers_take_back(struct headers *h, uint32_t idx)
 	best_move(h);
 }
 
+void headers_each_stale(const struct headers *h, bool (*cb)(void *arg, uint32_t first, uint32_t tip), void *arg)
+{
+	for (uint32_t i = 0; i < h->side_cnt; i++)
+		at(h, at(h, h->side[i])->parent)->flags |= INNER;
+	for (uint32_t i = 0, go = 1; i < h->side_cnt; i++) {
+		uint32_t tip = h->side[i], first = tip;
+
+		if (at(h, tip)->flags & INNER || !go)
+			continue;
+		while (!headers_on_best(h, at(h, first)->parent))
+			first = at(h, first)->parent;
+		go = cb(arg, first, tip);
+	}
+	for (uint32_t i = 0; i < h->side_cnt; i++)
+		at(h, at(h, h->side[i])->parent)->flags &= ~INNER;
+}
+
 /* ---- life and views ---- */
 
 struct headers *headers_new(const struct network *n, const struct headers_root *root, uint64_t seed,
@@ -217,6 +272,8 @@ struct headers *headers_new(const struct network *n, const struct headers_root *
 		headers_free(h);
 		return NULL;
 	}
+	if (!(at(h, h->best[0])->work.l[3] & HEADERS_WORK_RELATIVE))
+		headers_set_min_work(h, &n->min_chain_work);
 	return h;
 }
 

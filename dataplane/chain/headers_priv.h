@@ -14,7 +14,7 @@
 #define CHUNK_CNT  (1u << CHUNK_BITS) /* headers in a chunk */
 #define CHUNK_MASK (CHUNK_CNT - 1u)
 
-enum { KNOWN = 1u << 0, INVALID = 1u << 1, KEEP = 1u << 2, ASIDE = 1u << 3 };
+enum { KNOWN = 1u << 0, INVALID = 1u << 1, KEEP = 1u << 2, ASIDE = 1u << 3, INNER = 1u << 4 };
 
 struct node {
 	struct hash256 hash;
@@ -27,15 +27,15 @@ struct node {
 	/* What the testnets' walk back over easy blocks would find from here; 0: history does not reach. */
 	uint32_t real_bits;
 	uint32_t side_pos; /* place in side[], HEADERS_NONE on the best chain */
-	uint32_t flags;
-	uint32_t ref_cnt;
+	uint32_t flags : 8, ref_cnt : 24;
 };
-static_assert(sizeof(struct node) <= 144, "a million headers are to fit into 150 MB");
+static_assert(sizeof(struct node) == 136, "a million headers are to fit into 150 MB");
 
 struct headers {
 	const struct network *net;
 	uint64_t seed;
 	struct hash256 root_prev;
+	struct u256 min_work; /* zero: none */
 	bool work_is_cached;
 	uint32_t cached_bits;
 	struct u256 cached_work;

@@ -1,5 +1,8 @@
 /* rules.h - what consensus asks of a header's difficulty and time (spec/bitcoin.md section 13).
 
+   A signet's headers follow these rules with its own limit; its block signatures (BIP 325) stand in the coinbase and
+   are not checked: what makes a block of a signet good is its nodes' word, and peers are nodes the operator trusts.
+   The rule that regtest had in Bitcoin Core 28 only (BIP94 every 144 blocks) is not asked for.
    The arithmetic alone, without a chain: headers.h applies it to the headers it knows.
    Threads Pure functions, any thread. */
 #ifndef VIGIL_CHAIN_RULES_H

@@ -221,7 +221,7 @@ void tree_side_prune(struct headers *h)
 		uint32_t idx = h->side[i];
 
 		if (at(h, idx)->flags & KEEP) {
-			at(h, idx)->flags &= ~(uint32_t)KEEP;
+			at(h, idx)->flags &= ~KEEP;
 		} else {
 			side_del(h, idx);
 			node_put(h, idx);
@@ -298,8 +298,12 @@ bool tree_init(struct headers *h, const struct headers_root *root)
 	r->height = root->height;
 	r->work = root->work;
 	r->real_bits = root->header != NULL ? context_real_bits(h, r->height, f.bits, 0) : 0;
-	if (root->height == 0 && root->header != NULL && u256_cmp(&root->work, &zero) == 0)
-		r->work = tree_work_of(h, f.bits);
+	if (u256_cmp(&root->work, &zero) == 0) {
+		if (root->height == 0 && root->header != NULL)
+			r->work = tree_work_of(h, f.bits);
+		else
+			r->work.l[3] |= HEADERS_WORK_RELATIVE;
+	}
 	index_insert(h, idx);
 	h->best[h->best_cnt++] = idx;
 	return true;

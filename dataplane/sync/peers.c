@@ -101,6 +101,7 @@ static void connection_reset(struct peer *p)
 static void lost(struct sync *s, struct peer *p)
 {
 	p->ended_in = p->state;
+	protocol_presync_end(s, p);
 	if (p->state == PEER_READY && s->now_ns - p->state_since_ns >= BACKOFF_FORGIVE_NS)
 		p->backoff_ns = 0;
 	if (s->on) {

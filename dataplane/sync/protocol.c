@@ -6,6 +6,9 @@
 #define ANNOUNCED_CNT_MAX 8u  /* a node announces no more headers at once */
 #define STUCK_MAX         3u
 #define NOTFOUND_MAX      1000u
+#define LOW_WORK_AGAIN_NS \
+	(600 * NS_PER_S) /* a chain that proved too weak to keep is long: not asked for soon again */
+#define FUTURE_AGAIN_NS (5 * NS_PER_S)
 
 /* ---- handshake ---- */
 
@@ -104,7 +107,7 @@ static void on_verack(struct sync *s, struct peer *p)
 
 void protocol_ask_headers(struct sync *s, struct peer *p)
 {
-	struct hash256 locator[HEADERS_LOCATOR_MAX];
+	struct hash256 locator[HEADERS_LOCATOR_MAX + 1];
 	uint32_t best = headers_best(s->chain), from = HEADERS_NONE, cnt;
 	uint8_t *out;
 
@@ -123,7 +126,8 @@ void protocol_ask_headers(struct sync *s, struct peer *p)
 	out = peer_out(s, p, P2P_GETHEADERS_SZ_MAX);
 	if (out == NULL)
 		return;
-	cnt = headers_locator(s->chain, from, locator);
+	cnt = p->presync != NULL ? presync_locator(p->presync, s->chain, locator)
+				 : headers_locator(s->chain, from, locator);
 	p->headers_asked = true;
 	p->headers_asked_ns = s->now_ns;
 	p->asked_at = *headers_hash(s->chain, best);
@@ -175,6 +179,9 @@ static bool headers_verdict(struct sync *s, struct peer *p, enum headers_verdict
 	case HEADERS_BAD_BITS:
 		drop = CNT_peer_drop_headers_bits;
 		break;
+	case HEADERS_BAD_VERSION:
+		drop = CNT_peer_drop_headers_version;
+		break;
 	case HEADERS_TIME_OLD:
 		drop = CNT_peer_drop_headers_time;
 		break;
@@ -203,6 +210,53 @@ static bool headers_verdict(struct sync *s, struct peer *p, enum headers_verdict
 	return drop == CNT_CNT;
 }
 
+/* ---- a chain whose work is not known to be enough (presync.h) ---- */
+
+void protocol_presync_end(struct sync *s, struct peer *p)
+{
+	presync_free(p->presync, s->chain);
+	p->presync = NULL;
+}
+
+/* A batch that headers_add would not store, but that is only the beginning: its peer has more. */
+static void presync_begin(struct sync *s, struct peer *p, const struct p2p_headers *h, enum headers_verdict v)
+{
+	if ((v != HEADERS_LOW_WORK && v != HEADERS_DEEP_FORK) || h->cnt < P2P_HEADERS_MAX)
+		return;
+	p->presync = presync_new(s->chain, h->first, P2P_HEADER_STRIDE, h->cnt);
+	if (p->presync != NULL)
+		count(s, CNT_headers_presyncs);
+}
+
+/* After presync_add.  Returns false if the peer was dropped. */
+static bool presync_after(struct sync *s, struct peer *p, enum headers_verdict v)
+{
+	switch (presync_state(p->presync)) {
+	case PRESYNC_MEASURING:
+	case PRESYNC_STORING:
+		p->exhausted = false;
+		protocol_ask_headers(s, p);
+		return p->state == PEER_READY;
+	case PRESYNC_DONE:
+		protocol_presync_end(s, p);
+		return true;
+	case PRESYNC_CHANGED:
+		protocol_presync_end(s, p);
+		count(s, CNT_headers_presyncs_changed);
+		if (++p->stuck_cnt >= STUCK_MAX)
+			peer_drop(s, p, CNT_peer_drop_headers_no_progress);
+		else
+			protocol_ask_headers(s, p);
+		return false;
+	case PRESYNC_REFUSED:
+		protocol_presync_end(s, p);
+		if (v == HEADERS_LOW_WORK || v == HEADERS_FULL)
+			p->headers_next_ns = sync_jitter(s, LOW_WORK_AGAIN_NS);
+		return true;
+	}
+	return true;
+}
+
 /* An empty reply says that there is nothing newer, or that the node's own chain has too little work to be
    shown; before anything is known, only on regtest may the first be believed. */
 static void on_no_headers(struct sync *s, struct peer *p)
@@ -216,6 +270,7 @@ static void on_no_headers(struct sync *s, struct peer *p)
 static void on_headers(struct sync *s, struct peer *p)
 {
 	bool was_asked = p->headers_asked;
+	int64_t now_s = s->cfg.wall_time(s->arg);
 	struct p2p_headers h;
 	enum headers_verdict v;
 	uint32_t last, new_cnt;
@@ -231,7 +286,23 @@ static void on_headers(struct sync *s, struct peer *p)
 		sync_base_try(s);
 		return;
 	}
-	v = headers_add(s->chain, h.first, P2P_HEADER_STRIDE, h.cnt, s->cfg.wall_time(s->arg), &last, &new_cnt);
+	if (p->presync != NULL && !presync_is_next(p->presync, s->chain, h.first)) {
+		/* A new block was announced meanwhile, or an answer to what was asked before. */
+		if (h.cnt <= ANNOUNCED_CNT_MAX) {
+			p->headers_asked = was_asked;
+			return;
+		}
+		protocol_presync_end(s, p);
+	}
+	if (p->presync == NULL) {
+		v = headers_add(s->chain, h.first, P2P_HEADER_STRIDE, h.cnt, now_s, &last, &new_cnt);
+		presync_begin(s, p, &h, v);
+	}
+	if (p->presync != NULL) {
+		v = presync_add(p->presync, s->chain, h.first, P2P_HEADER_STRIDE, h.cnt, now_s, &last,
+				&new_cnt);
+		p->unlinked_cnt = 0;
+	}
 	s->counter[CNT_headers_added] += new_cnt;
 	sync_chain_changed(s);
 	if (last != HEADERS_NONE) {
@@ -244,12 +315,18 @@ static void on_headers(struct sync *s, struct peer *p)
 	}
 	if (!headers_verdict(s, p, v))
 		return;
-	if (v == HEADERS_UNLINKED)
+	if (p->presync != NULL && !presync_after(s, p, v))
+		return;
+	if (p->presync != NULL)
+		; /* not at an end yet */
+	else if (v == HEADERS_UNLINKED)
 		on_unlinked(s, p, h.cnt, was_asked);
 	else if (h.cnt < P2P_HEADERS_MAX)
 		p->exhausted = v == HEADERS_OK || v == HEADERS_FUTURE;
 	else if (v == HEADERS_OK)
 		on_full_batch(s, p, new_cnt);
+	if (v == HEADERS_FUTURE && p->headers_next_ns > s->now_ns + FUTURE_AGAIN_NS)
+		p->headers_next_ns = s->now_ns + FUTURE_AGAIN_NS;
 	sync_base_try(s);
 	download_schedule(s);
 }

@@ -94,8 +94,8 @@ static int load_headers(struct sync *s, const struct sync_start *st)
 		if (cnt > HEADERS_BATCH_MAX)
 			cnt = HEADERS_BATCH_MAX;
 		/* They were checked against the clock when they came; ours may be wrong by now. */
-		if (headers_add(s->chain, st->headers + (size_t)done * HEADER_SZ, HEADER_SZ, cnt, INT64_MAX,
-				&last, &new_cnt) != HEADERS_OK ||
+		if (headers_add_worthy(s->chain, st->headers + (size_t)done * HEADER_SZ, HEADER_SZ, cnt,
+				       INT64_MAX, &last, &new_cnt) != HEADERS_OK ||
 		    new_cnt != cnt)
 			return -EINVAL;
 		done += cnt;
@@ -115,6 +115,8 @@ int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now
 	s->chain = headers_new(s->cfg.network, genesis ? NULL : &root, sync_random(s), 0);
 	if (s->chain == NULL)
 		return -ENOMEM;
+	if (s->cfg.min_chain_work != NULL)
+		headers_set_min_work(s->chain, s->cfg.min_chain_work);
 	rc = load_headers(s, st);
 	if (rc != 0) {
 		headers_free(s->chain);
@@ -184,7 +186,7 @@ void sync_base_try(struct sync *s)
 		any |= s->peer[i]->state == PEER_READY && s->peer[i]->exhausted;
 		pending |= peer_pending(s->peer[i]);
 	}
-	if (!any)
+	if (!any || !headers_has_min_work(s->chain))
 		return;
 	if (s->exhausted_ns == 0)
 		s->exhausted_ns = s->now_ns;
@@ -281,14 +283,18 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max)
 
 void sync_each_counter(const struct sync *s, void (*cb)(void *arg, const char *name, uint64_t value), void *arg)
 {
-	uint32_t push_ready = 0;
+	uint32_t push_ready = 0, measured = 0;
 
-	for (uint32_t i = 0; i < s->peer_cnt; i++)
+	for (uint32_t i = 0; i < s->peer_cnt; i++) {
 		push_ready += s->push[i]->state == PEER_READY;
+		measured += s->peer[i]->presync != NULL ? presync_measured(s->peer[i]->presync) : 0;
+	}
 	for (unsigned i = 0; i < CNT_CNT; i++)
 		cb(arg, sync_counter_name[i], s->counter[i]);
 	cb(arg, "push_ready_peers", push_ready);
 	cb(arg, "headers", s->on ? headers_cnt(s->chain) : 0);
+	cb(arg, "headers_measured", measured);
+	cb(arg, "headers_min_work_reached", s->on && headers_has_min_work(s->chain));
 	cb(arg, "headers_side", s->on ? headers_side_cnt(s->chain) : 0);
 	cb(arg, "headers_bytes", s->on ? headers_bytes(s->chain) : 0);
 	cb(arg, "window_blocks", s->win_cnt);

@@ -21,6 +21,8 @@
             is then no error, and hold everything below that a late appointment could need.
             The root's own block and what is below it are never fetched: peers of a trusted root may lack it.
             An empty regtest chain begins at genesis, height 0, without a FILL.
+            While the best chain has less than the least work (headers.h) there is no base, and so no block is asked
+            for; headers_min_work_reached among the counters tells.
    Reorg    DISCONNECTs wait until the first block of the new branch has arrived, so a branch that nobody
             delivers undoes nothing.
    Verdict  The scan checks what sync cannot (parse, merkle root).  Its verdict comes back by
@@ -77,7 +79,9 @@ struct sync_config {
 	uint32_t recent_blocks;     /* how many FILL blocks before the base (fewer near the root) */
 	uint32_t inflight_per_peer; /* block requests outstanding per peer (16) */
 	bool stripped;              /* ask for blocks without witness */
-	uint64_t nonce_seed;        /* randomness for nonces and jitter */
+	/* The least work of a chain; NULL: the network's own, or none above a root of unknown work.  Borrowed. */
+	const struct u256 *min_chain_work;
+	uint64_t nonce_seed; /* randomness for nonces and jitter */
 	/* Seconds since 1970, for the version message and header times. */
 	int64_t (*wall_time)(void *arg);
 };
@@ -196,6 +200,10 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
    block connections, push_* the same for push connections ("push_connects_total", "push_closed_reset_total",
    "push_drop_ping_timeout_total", ...), and
      push_ready_peers      push connections that are ready now
+     headers_presyncs_total    chains measured before they are stored (presync.h), headers_presyncs_changed_total: told
+                               differently the second time
+     headers_measured      headers of such chains measured now
+     headers_min_work_reached  1 once the best chain has the least work
      push_yields_total     they gave way to the block connection
      push_bars_total       the block connection was lost to a transaction pushed on it
      tx_fallbacks_total    of tx_pushed_total, by the block connection

@@ -10,6 +10,7 @@
 #include <assert.h>
 
 #include "chain/headers.h"
+#include "chain/presync.h"
 #include "p2p/stream.h"
 #include "sync/sync.h"
 
@@ -85,6 +86,7 @@
 	C(peer_drop_headers_not_a_chain) \
 	C(peer_drop_headers_pow)         \
 	C(peer_drop_headers_bits)        \
+	C(peer_drop_headers_version)     \
 	C(peer_drop_headers_time)        \
 	C(peer_drop_headers_invalid)     \
 	C(peer_drop_headers_no_progress) \
@@ -101,6 +103,8 @@
 	C(headers_refused_deep_fork)     \
 	C(headers_refused_low_work)      \
 	C(headers_refused_full)          \
+	C(headers_presyncs)              \
+	C(headers_presyncs_changed)      \
 	C(blocks_requested)              \
 	C(blocks_received)               \
 	C(blocks_late)                   \
@@ -175,6 +179,7 @@ struct peer {
 	struct hash256 asked_at; /* our best when getheaders went out */
 	uint32_t reach;          /* height up to which our best chain is known to be its too, or HEADERS_NONE */
 	uint32_t unlinked_cnt, stuck_cnt;
+	struct presync *presync; /* its chain is being measured; NULL: not */
 
 	struct owed *owed; /* in the order asked */
 	uint32_t owed_cnt;
@@ -353,6 +358,8 @@ void push_blocks_dialled(struct sync *s, struct peer *p);
 void protocol_hello(struct sync *s, struct peer *p);
 void protocol_message(struct sync *s, struct peer *p);
 void protocol_ask_headers(struct sync *s, struct peer *p);
+/* Forgets what was measured. */
+void protocol_presync_end(struct sync *s, struct peer *p);
 void protocol_reach(struct sync *s, struct peer *p);
 
 /* download.c */

@@ -463,6 +463,7 @@ struct net_role *net_role_new(const struct options *o, struct scan *scan, const 
 		.recent_blocks = o->recent_blocks,
 		.inflight_per_peer = o->inflight,
 		.stripped = o->stripped,
+		.min_chain_work = o->has_min_chain_work ? &o->min_chain_work : NULL,
 		.wall_time = wall_time,
 	};
 

@@ -24,6 +24,7 @@ enum option_id {
 	OPT_BUSY,
 	OPT_IDLE,
 	OPT_FORM,
+	OPT_MIN_WORK,
 	OPT_KERNEL,
 	OPT_CPU_MASK,
 	OPT_HELP,
@@ -58,6 +59,8 @@ static const struct option_doc docs[] = {
 	{OPT_BUSY, "busy-poll", NULL, "never sleep, however idle"},
 	{OPT_IDLE, "idle-sleep-us", "US", "longest nap of an idle lcore, microseconds (1000)"},
 	{OPT_FORM, "block-form", "FORM", "full or stripped: with or without witness (full)"},
+	{OPT_MIN_WORK, "min-chain-work", "HEX",
+	 "work that a chain must have to be followed (the network's own)"},
 	{OPT_KERNEL, "txid-kernel", "NAME", "force a txid kernel (the fastest that works here)"},
 	{OPT_CPU_MASK, "cpu-mask", "HEX", "CPU features kernels may use: 1 SSE4.1, 2 SHA, 4 AVX2, 8 AVX-512"},
 	{OPT_HELP, "help", NULL, "this text"},
@@ -191,6 +194,10 @@ static bool set(struct options *o, enum option_id id, const char *arg)
 	case OPT_FORM:
 		o->stripped = strcmp(arg, "stripped") == 0;
 		return o->stripped || strcmp(arg, "full") == 0;
+	case OPT_MIN_WORK:
+		o->has_min_chain_work = true;
+		/* The highest bit marks relative work (chain/headers.h). */
+		return u256_from_hex(&o->min_chain_work, arg) && o->min_chain_work.l[3] >> 63 == 0;
 	case OPT_KERNEL:
 		o->txid_kernel = arg;
 		return true;

@@ -27,6 +27,8 @@ struct options {
 	bool busy_poll;
 	uint32_t idle_sleep_us; /* longest nap of an idle lcore */
 	bool stripped;
+	bool has_min_chain_work; /* false: the network's own */
+	struct u256 min_chain_work;
 	const char *txid_kernel; /* NULL: the fastest */
 	unsigned cpu_mask;       /* CPU features the kernels may use */
 };

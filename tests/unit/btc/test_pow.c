@@ -251,6 +251,31 @@ static void a_hash_equal_to_the_target_is_enough_and_one_more_is_not(void **stat
 	assert_false(pow_valid(n, &h, 0x1d00ffff));
 }
 
+static void the_least_chain_work_is_the_published_one(void **state)
+{
+	static const char *const hex[NETWORK_CNT] = {
+		[NET_MAIN] = "88e186b70e0862c193ec44d6",
+		[NET_TESTNET3] = "f209695166be8b61fa9",
+		[NET_TESTNET4] = "5faa15d02e6202f3ba",
+		[NET_SIGNET] = "25dbd66e58f",
+		[NET_REGTEST] = "0",
+	};
+	struct u256 want;
+
+	(void)state;
+	for (unsigned i = 0; i < NETWORK_CNT; i++) {
+		assert_true(u256_from_hex(&want, hex[i]));
+		assert_int_equal(u256_cmp(&network_get((enum network_id)i)->min_chain_work, &want), 0);
+	}
+	assert_true(u256_from_hex(&want, "0xABCDEF0123456789abcdef0123456789ABCDEF0123456789abcdef012345678F"));
+	assert_int_equal(want.l[0], 0xabcdef012345678f);
+	assert_int_equal(want.l[3], 0xabcdef0123456789);
+	assert_false(u256_from_hex(&want, ""));
+	assert_false(u256_from_hex(&want, "0x"));
+	assert_false(u256_from_hex(&want, "1 "));
+	assert_false(u256_from_hex(&want, "10000000000000000000000000000000000000000000000000000000000000000"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +285,7 @@ int main(void)
 		cmocka_unit_test(compact_encode_vectors_match),
 		cmocka_unit_test(work_vectors_match_and_add_up),
 		cmocka_unit_test(work_is_the_exact_quotient),
+		cmocka_unit_test(the_least_chain_work_is_the_published_one),
 		cmocka_unit_test(a_hash_equal_to_the_target_is_enough_and_one_more_is_not),
 	};
 

@@ -150,6 +150,11 @@ static void impossible_targets_are_no_work_on_any_network(void **state)
 		uint32_t new_cnt;
 
 		got = add(h, b.p, 1, &new_cnt);
+		if (got == HEADERS_BAD_VERSION) { /* a genesis block where only it may be of version 1 */
+			assert_int_equal(b.p[0], 1);
+			assert_int_equal(n->bip34_height, 1);
+			got = HEADERS_OK;
+		}
 		assert_int_equal(got, vec_bool(v, "pow_ok") ? HEADERS_OK : HEADERS_BAD_POW);
 		bad += got == HEADERS_BAD_POW;
 		headers_free(h);

@@ -187,7 +187,8 @@ static void next_work_matches_the_vectors(void **state)
 		assert_int_equal(headers_height(h, tip) + 1, vec_int(v, "new_height"));
 		for (unsigned k = 0; k <= sizeof(try) / sizeof(try[0]); k++) {
 			uint32_t bits = k == 0 ? want : try[k - 1];
-			struct header_fields f = {.bits = bits, .time = (uint32_t)vec_int(v, "new_time")};
+			struct header_fields f = {
+				.version = 4, .bits = bits, .time = (uint32_t)vec_int(v, "new_time")};
 
 			assert_int_equal(context_check(h, tip, &f, INT64_MAX),
 					 bits == want ? HEADERS_OK : HEADERS_BAD_BITS);
@@ -225,7 +226,7 @@ static void without_history_the_bounded_rule_holds(void **state)
 {
 	struct headers_root root = {.hash = fresh_hash(), .height = 4030};
 	struct headers *h = headers_new(network_get(NET_MAIN), &root, 1, 0);
-	struct header_fields f = {.bits = 0x1a0202f0, .time = 1500000000};
+	struct header_fields f = {.version = 4, .bits = 0x1a0202f0, .time = 1500000000};
 	uint32_t tip;
 
 	(void)state;
@@ -248,7 +249,7 @@ static void the_median_is_asked_for_once_eleven_ancestors_are_known(void **state
 {
 	struct headers_root root = {.hash = fresh_hash(), .height = 100};
 	struct headers *h = headers_new(network_get(NET_REGTEST), &root, 1, 0);
-	struct header_fields f = {.bits = 0x207fffff, .time = 1};
+	struct header_fields f = {.version = 4, .bits = 0x207fffff, .time = 1};
 	uint32_t tip = headers_root_idx(h);
 
 	(void)state;
@@ -271,7 +272,7 @@ static void the_median_is_asked_for_once_eleven_ancestors_are_known(void **state
 static void testnet4_may_not_go_back_in_time_at_a_boundary(void **state)
 {
 	struct headers *h = tree_from(network_get(NET_TESTNET4), 4031, 0x1d00ffff, 1500000000);
-	struct header_fields f = {.bits = 0x1d00ffff, .time = 1500000000 - 600};
+	struct header_fields f = {.version = 4, .bits = 0x1d00ffff, .time = 1500000000 - 600};
 
 	(void)state;
 	assert_int_equal(context_check(h, headers_root_idx(h), &f, INT64_MAX), HEADERS_OK);
@@ -281,6 +282,69 @@ static void testnet4_may_not_go_back_in_time_at_a_boundary(void **state)
 	h = tree_from(network_get(NET_TESTNET3), 4031, 0x1d00ffff, 1500000000);
 	assert_int_equal(context_check(h, headers_root_idx(h), &f, INT64_MAX), HEADERS_OK);
 	headers_free(h);
+}
+
+/* BIP 34, 66 and 65: the least version at a height, on every network. */
+static void versions_are_asked_for_from_their_heights_on(void **state)
+{
+	static const struct {
+		enum network_id id;
+		uint32_t height;
+		int32_t least;
+	} cases[] = {
+		{NET_MAIN, 227930, INT32_MIN}, {NET_MAIN, 227931, 2},    {NET_MAIN, 363724, 2},
+		{NET_MAIN, 363725, 3},         {NET_MAIN, 388380, 3},    {NET_MAIN, 388381, 4},
+		{NET_TESTNET3, 21110, -1},     {NET_TESTNET3, 21111, 2}, {NET_TESTNET3, 330776, 3},
+		{NET_TESTNET3, 581885, 4},     {NET_TESTNET4, 5, 4},     {NET_SIGNET, 5, 4},
+		{NET_REGTEST, 5, 4},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct network *n = network_get(cases[i].id);
+		struct headers *h = tree_from(n, cases[i].height - 1, n->pow_limit_bits, 1500000000);
+		struct header_fields f = {
+			.version = cases[i].least, .bits = n->pow_limit_bits, .time = 1500000001};
+
+		assert_int_equal(context_check(h, headers_root_idx(h), &f, INT64_MAX), HEADERS_OK);
+		if (cases[i].least > 0) {
+			f.version--;
+			assert_int_equal(context_check(h, headers_root_idx(h), &f, INT64_MAX),
+					 HEADERS_BAD_VERSION);
+			f.version = -1;
+			assert_int_equal(context_check(h, headers_root_idx(h), &f, INT64_MAX),
+					 HEADERS_BAD_VERSION);
+		}
+		f.version = 0x20000000;
+		assert_int_equal(context_check(h, headers_root_idx(h), &f, INT64_MAX), HEADERS_OK);
+		headers_free(h);
+	}
+}
+
+/* A period whose first block is the root of the tree is retargeted exactly; with one block less it is bounded. */
+static void an_anchor_at_the_start_of_a_period_gives_the_exact_rule_at_its_end(void **state)
+{
+	const struct network *n = network_get(NET_MAIN);
+
+	(void)state;
+	for (uint32_t at_height = 2016; at_height <= 2017; at_height++) {
+		struct headers *h = tree_from(n, at_height, 0x1a0202f0, 1500000000);
+		uint32_t tip = headers_root_idx(h), exact;
+		struct header_fields f = {.version = 4};
+
+		while (headers_height(h, tip) < 4031)
+			tip = put(h, tip, 0x1a0202f0, 1500000000 + 500 * (headers_height(h, tip) - 2015));
+		exact = rules_retarget(n, 0x1a0202f0, 500 * 2015);
+		f.time = at(h, tip)->time + 500;
+		f.bits = exact;
+		assert_int_equal(context_check(h, tip, &f, INT64_MAX), HEADERS_OK);
+		f.bits = exact + 1;
+		assert_int_equal(context_check(h, tip, &f, INT64_MAX),
+				 at_height == 2016 ? HEADERS_BAD_BITS : HEADERS_OK);
+		f.bits = 0x1b0202f0; /* outside any bound */
+		assert_int_equal(context_check(h, tip, &f, INT64_MAX), HEADERS_BAD_BITS);
+		headers_free(h);
+	}
 }
 
 static uint32_t put_branch(struct headers *h, const json_t *branch)
@@ -331,6 +395,8 @@ int main(void)
 		cmocka_unit_test(without_history_the_bounded_rule_holds),
 		cmocka_unit_test(the_median_is_asked_for_once_eleven_ancestors_are_known),
 		cmocka_unit_test(testnet4_may_not_go_back_in_time_at_a_boundary),
+		cmocka_unit_test(versions_are_asked_for_from_their_heights_on),
+		cmocka_unit_test(an_anchor_at_the_start_of_a_period_gives_the_exact_rule_at_its_end),
 		cmocka_unit_test(fork_choice_matches_the_vectors),
 	};
 

@@ -115,7 +115,7 @@ static int64_t op_wall(void *arg)
 	struct lab *l = arg;
 
 	header_decode(&f, l->cfg.network->genesis_header);
-	return (int64_t)f.time + LAB_BLOCK_MAX;
+	return (int64_t)f.time + LAB_BLOCK_MAX + l->wall_shift_s;
 }
 
 /* ---- the caller ---- */
@@ -293,6 +293,11 @@ static uint8_t *map_buf(void)
 
 struct lab *lab_new(uint32_t node_cnt, uint32_t seed)
 {
+	return lab_new_needing(node_cnt, seed, 0);
+}
+
+struct lab *lab_new_needing(uint32_t node_cnt, uint32_t seed, uint64_t min_work)
+{
 	static const struct sync_ops ops = {
 		lab_dial,   lab_send_room, lab_take,        lab_hang_up,
 		op_buf_get, op_buf_put,    op_peer_changed, op_result,
@@ -307,6 +312,9 @@ struct lab *lab_new(uint32_t node_cnt, uint32_t seed)
 				      .inflight_per_peer = 16,
 				      .nonce_seed = seed,
 				      .wall_time = op_wall};
+	l->min_work.l[0] = min_work;
+	if (min_work != 0)
+		l->cfg.min_chain_work = &l->min_work;
 	l->block = calloc(LAB_BLOCK_MAX, sizeof(*l->block));
 	memcpy(l->block[0].header, l->cfg.network->genesis_header, HEADER_SZ);
 	l->block[0].hash = l->cfg.network->genesis_hash;

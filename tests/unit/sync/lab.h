@@ -90,6 +90,8 @@ struct lab {
 	struct sync *sync;
 	struct sync_config cfg;
 	uint64_t now_ns;
+	int64_t wall_shift_s; /* of the wall clock, which is ahead of every block */
+	struct u256 min_work;
 	uint32_t rnd;
 	struct lab_block *block;
 	uint32_t block_cnt;
@@ -122,6 +124,8 @@ struct lab {
 };
 
 struct lab *lab_new(uint32_t node_cnt, uint32_t seed);
+/* The same with a least chain work; each block's is 2, genesis included. */
+struct lab *lab_new_needing(uint32_t node_cnt, uint32_t seed, uint64_t min_work);
 /* Ends the session and checks that every buffer came back. */
 void lab_free(struct lab *l);
 

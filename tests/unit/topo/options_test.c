@@ -56,6 +56,12 @@ static void defaults_and_values_reach_the_struct(void **state)
 	assert_int_equal(o.net.mtu, 1400);
 	assert_int_equal(o.net.gateway4[3], 254);
 	assert_true(o.stripped && o.busy_poll);
+	assert_false(o.has_min_chain_work);
+	assert_int_equal(
+		parse(&o, (const char *const[]){BASE, "--min-chain-work", "88e186b70e0862c193ec44d6", NULL}),
+		OPTIONS_RUN);
+	assert_true(o.has_min_chain_work);
+	assert_int_equal(u256_cmp(&o.min_chain_work, &network_get(NET_MAIN)->min_chain_work), 0);
 }
 
 static void peers_and_addresses_of_both_families_reach_the_struct(void **state)
@@ -121,6 +127,9 @@ static void bad_or_missing_options_are_refused(void **state)
 		{"--cpu-mask", "zz"},
 		{"--idle-sleep-us", ""},
 		{"--peer", "nowhere"},
+		{"--min-chain-work", ""},
+		{"--min-chain-work", "12g"},
+		{"--min-chain-work", "8000000000000000000000000000000000000000000000000000000000000000"},
 		{"--port-id", "65536"},
 		{"--gateway", "10.0.0"},
 	};
