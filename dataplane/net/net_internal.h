@@ -16,7 +16,12 @@ struct rte_mempool;
 struct tcp_pcb;
 
 enum {
-	NET_BURST = 64,      /* frames taken from the port in one poll */
+	NET_BURST = 64, /* frames taken from the port in one poll */
+	/* Frames given to the port at once, and received ones handled before what they were answered with is given
+	   to it.  Small: with a window of 64 KiB, 45 full frames, whoever answers only when a burst is through makes
+	   the two ends work in turns instead of at the same time (memif, one core each: 3.6 Gbit/s with bursts of
+	   64, 14 with bursts of 8). */
+	NET_TX_BURST = 8,
 	NET_TX_QUEUE = 512,  /* frames waiting for the port */
 	NET_CONN_MAX = 1024, /* connections at once, either direction */
 	NET_LISTENER_MAX = 8,

@@ -181,6 +181,9 @@ unsigned net_port_rx(struct net *n)
 		if (i + 2 < cnt)
 			rte_prefetch0(rte_pktmbuf_mtod(m[i + 2], void *));
 		receive(n, m[i]);
+		/* The far end goes on by what is answered here: not only when the whole burst is done. */
+		if (i % NET_TX_BURST == NET_TX_BURST - 1 && n->port.tx_cnt != 0)
+			net_port_flush(n);
 	}
 	return cnt;
 }
@@ -240,6 +243,8 @@ err_t net_port_linkoutput(struct netif *netif, struct pbuf *p)
 	pbuf_copy_partial(p, to, p->tot_len, 0);
 	n->stats.tx_bytes += p->tot_len;
 	port->tx[port->tx_cnt++] = m;
+	if (port->tx_cnt == NET_TX_BURST)
+		net_port_flush(n);
 	return ERR_OK;
 }
 
