@@ -10,6 +10,7 @@
 #define SEGMENT_FILTER_SZ ((size_t)SEGMENT_BUCKETS * FILTER_SZ)
 #define LEVEL_MAX         22u
 #define PATROL_BUCKETS    16u
+#define PREFETCH_KEYS     32u
 #ifndef MADV_COLLAPSE /* Linux 6.1 */
 #define MADV_COLLAPSE 25
 #endif
@@ -161,14 +162,22 @@ void bucket_fini(struct index_shard *s)
 
 /* --- one array -------------------------------------------------------------------------------------------- */
 
-static int array_put(struct index_shard *s, struct index_bucket *b, uint64_t inner, uint64_t value)
+/* The value under inner, made if there is none: zero then.  NULL when memory is out. */
+static Word_t *array_slot(struct index_shard *s, struct index_bucket *b, uint64_t inner)
 {
 	Word_t *v;
 
 	arena_enter(&s->pool, &b->arena);
 	v = (Word_t *)JudyLIns(&b->judy, inner, PJE0);
 	arena_enter(NULL, NULL);
-	if (v == NULL || v == (Word_t *)PJERR)
+	return v == (Word_t *)PJERR ? NULL : v;
+}
+
+static int array_put(struct index_shard *s, struct index_bucket *b, uint64_t inner, uint64_t value)
+{
+	Word_t *v = array_slot(s, b, inner);
+
+	if (v == NULL)
 		return -ENOMEM;
 	*v = value;
 	b->cnt++;
@@ -405,6 +414,128 @@ bool bucket_patrol(struct index_shard *s, unsigned max)
 		s->patrol_idle = bucket_cnt(s);
 	move_some(s, max);
 	return s->move->active || s->patrol_idle < bucket_cnt(s);
+}
+
+/* --- many at once ----------------------------------------------------------------------------------------- */
+
+void bucket_expect(struct index_shard *s, uint64_t cnt)
+{
+	uint64_t n = cnt / BUCKET_LOAD + 1;
+
+	if (s->cnt > 0 || s->move->active || n <= bucket_cnt(s))
+		return;
+	if (n > 1ull << LEVEL_MAX)
+		n = 1ull << LEVEL_MAX;
+	while (s->segment_cnt * (uint64_t)SEGMENT_BUCKETS < n) {
+		if (!segment_add(s))
+			return;
+		segment_is_full(s, s->segment_cnt - 2);
+	}
+	s->level = 63 - (unsigned)__builtin_clzll(n);
+	s->split = (uint32_t)(n - (1ull << s->level));
+	s->touched = (uint32_t)n;
+}
+
+static bool move_finish(struct index_shard *s)
+{
+	while (s->move->active)
+		if (!move_one(s))
+			return false;
+	return true;
+}
+
+/* Splits until there is room for cnt more keys, so that each goes to the place where it will stay. */
+static int make_room(struct index_shard *s, uint64_t cnt)
+{
+	if (!move_finish(s))
+		return -ENOMEM;
+	while (s->cnt + cnt > (uint64_t)bucket_cnt(s) * BUCKET_LOAD && s->level < LEVEL_MAX) {
+		split_begin(s);
+		if (!s->move->active)
+			break; /* as with single adds, the buckets stay fuller than they should */
+		if (!move_finish(s))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Brings what the next group of keys will touch first; the rest of a bucket follows it as it is used. */
+static void group_prefetch(const struct index_shard *s, uint32_t i, const struct index_pair *p, uint32_t cnt)
+{
+	uint64_t *filter = filter_of(s, i);
+
+	__builtin_prefetch(bucket_at(s, i)->judy);
+	for (uint32_t k = 0; k < cnt && k < PREFETCH_KEYS; k++)
+		__builtin_prefetch(filter + filter_block(p[k].key), 1);
+}
+
+static int group_put(struct index_shard *s, uint32_t i, const struct index_pair *p, uint32_t cnt,
+		     int (*taken)(struct index_shard *s, uint64_t *value, struct index_pair p))
+{
+	struct index_bucket *b = bucket_at(s, i);
+	uint64_t *filter = filter_of(s, i);
+	unsigned depth = depth_of(s, i);
+
+	for (uint32_t k = 0; k < cnt; k++) {
+		Word_t *v = array_slot(s, b, inner_key(p[k].key, depth));
+		int error = 0;
+
+		if (v == NULL)
+			return -ENOMEM;
+		if (*v != 0) {
+			error = taken(s, (uint64_t *)v, p[k]);
+		} else {
+			*v = p[k].value;
+			b->cnt++;
+			s->cnt++;
+			filter_set(filter, p[k].key);
+		}
+		if (error != 0)
+			return error;
+	}
+	return 0;
+}
+
+/* Counting sort by bucket: start[i] becomes the end of bucket i's group. */
+static void group(const struct index_shard *s, const struct index_pair *p, uint32_t cnt, struct index_pair *out,
+		  uint32_t *start)
+{
+	uint32_t n = bucket_cnt(s), sum = 0;
+
+	memset(start, 0, n * sizeof(*start));
+	for (uint32_t k = 0; k < cnt; k++)
+		start[bucket_of(s, p[k].key)]++;
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t c = start[i];
+
+		start[i] = sum;
+		sum += c;
+	}
+	for (uint32_t k = 0; k < cnt; k++)
+		out[start[bucket_of(s, p[k].key)]++] = p[k];
+}
+
+int bucket_put_many(struct index_shard *s, const struct index_pair *p, uint32_t cnt, struct index_pair *scratch,
+		    int (*taken)(struct index_shard *s, uint64_t *value, struct index_pair p))
+{
+	int error = make_room(s, cnt);
+	uint32_t n = bucket_cnt(s), from = 0, *end;
+
+	if (error != 0)
+		return error;
+	end = malloc((n + 1) * sizeof(*end));
+	if (end == NULL)
+		return -ENOMEM;
+	group(s, p, cnt, scratch, end);
+	end[n] = cnt;
+	for (uint32_t i = 0; i < n && error == 0; i++) {
+		if (i + 1 < n)
+			group_prefetch(s, i + 1, scratch + end[i], end[i + 1] - end[i]);
+		error = group_put(s, i, scratch + from, end[i] - from, taken);
+		from = end[i];
+	}
+	free(end);
+	return error;
 }
 
 uint64_t bucket_filter_bytes(const struct index_shard *s)

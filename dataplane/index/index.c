@@ -6,6 +6,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* Room for more is made as it comes, so that a wrong number costs little. */
+#define LOAD_EXPECT_MAX (1ull << 28)
+
 static inline uint64_t round_of(uint64_t half, uint64_t seed)
 {
 	return XXH3_64bits_withSeed(&half, sizeof(half), seed);
@@ -63,10 +66,19 @@ static void overflow_clear(struct index_shard *s)
 	s->overflow_cnt = s->overflow_cap = 0;
 }
 
+static void load_drop(struct index_shard *s)
+{
+	free(s->load);
+	s->load = NULL;
+	s->load_cnt = 0;
+}
+
 void index_clear(struct index_shard *s)
 {
 	bucket_clear(s);
 	s->cnt = 0;
+	s->zero_value = false;
+	load_drop(s);
 	overflow_clear(s);
 	index_recent_clear(s);
 }
@@ -76,6 +88,7 @@ void index_free(struct index_shard *s)
 	if (s == NULL)
 		return;
 	bucket_fini(s);
+	load_drop(s);
 	overflow_clear(s);
 	index_recent_clear(s);
 	free(s);
@@ -113,6 +126,7 @@ int index_add(struct index_shard *s, const struct locator *l)
 	const uint64_t *v = bucket_get(s, p.key);
 	int error;
 
+	s->zero_value |= p.value == 0;
 	if (v != NULL)
 		return *v == p.value ? 0 : overflow_add(s, p);
 	error = bucket_put(s, p.key, p.value);
@@ -122,6 +136,71 @@ int index_add(struct index_shard *s, const struct locator *l)
 	bucket_work(s, p.key, MOVE_PER_EDIT);
 	return 0;
 }
+
+/* --- many at once ----------------------------------------------------------------------------------------- */
+
+static int pair_taken(struct index_shard *s, uint64_t *value, struct index_pair p)
+{
+	return *value == p.value ? 0 : overflow_add(s, p);
+}
+
+static int load_one_by_one(struct index_shard *s)
+{
+	int error = 0;
+
+	for (uint32_t i = 0; i < s->load_cnt && error == 0; i++) {
+		struct locator l = index_unpermute(s->load[i], s->seed);
+
+		error = index_add(s, &l);
+	}
+	return error;
+}
+
+static int load_put(struct index_shard *s)
+{
+	int error;
+
+	if (s->zero_value)
+		error = load_one_by_one(s);
+	else
+		error = bucket_put_many(s, s->load, s->load_cnt, s->load + INDEX_LOAD_MAX, pair_taken);
+	s->load_cnt = 0;
+	return error;
+}
+
+void index_load_expect(struct index_shard *s, uint64_t cnt)
+{
+	bucket_expect(s, cnt < LOAD_EXPECT_MAX ? cnt : LOAD_EXPECT_MAX);
+}
+
+int index_load(struct index_shard *s, const struct locator *l)
+{
+	struct index_pair p = index_permute(l, s->seed);
+
+	if (s->load == NULL) {
+		s->load = malloc(2 * (size_t)INDEX_LOAD_MAX * sizeof(*s->load));
+		if (s->load == NULL)
+			return -ENOMEM;
+	}
+	s->zero_value |= p.value == 0;
+	s->load[s->load_cnt++] = p;
+	return s->load_cnt == INDEX_LOAD_MAX ? load_put(s) : 0;
+}
+
+int index_load_end(struct index_shard *s)
+{
+	int error = s->load_cnt > 0 ? load_put(s) : 0;
+
+	load_drop(s);
+	return error;
+}
+
+uint32_t index_load_cnt(const struct index_shard *s)
+{
+	return s->load_cnt;
+}
+
+/* --- reading ---------------------------------------------------------------------------------------------- */
 
 static bool pair_has(const struct index_shard *s, struct index_pair p)
 {

@@ -99,6 +99,11 @@ struct index_shard {
 	/* Pairs whose key another pair already has in Judy.  Practically always empty. */
 	struct index_pair *overflow;
 	size_t overflow_cnt, overflow_cap;
+	/* A pair of value zero has been added since the last clear: Judy's fresh slots cannot be told from it. */
+	bool zero_value;
+	/* Locators that index_load keeps back, and as much room to sort them in. */
+	struct index_pair *load;
+	uint32_t load_cnt;
 	/* Recent blocks, oldest first; their transactions at positions [tx_first, tx_end), in pages found by position; and
 	   the table of chains over them, which grows like the buckets: 2^chain_level + chain_split heads. */
 	struct recent_block *recent;
@@ -123,6 +128,12 @@ void bucket_del(struct index_shard *s, uint64_t key);
 /* The bounded work that follows an edit of key: at most max keys are moved. */
 void bucket_work(struct index_shard *s, uint64_t key, unsigned max);
 bool bucket_patrol(struct index_shard *s, unsigned max);
+/* Gives an empty shard the buckets for cnt keys.  Only saves moving. */
+void bucket_expect(struct index_shard *s, uint64_t cnt);
+/* Puts pairs whose values are not zero, while no pair in s has value zero.  taken: there is a pair under its key already,
+   with *value.  scratch has room for cnt.  0, or an error after which some are in and some are not. */
+int bucket_put_many(struct index_shard *s, const struct index_pair *p, uint32_t cnt, struct index_pair *scratch,
+		    int (*taken)(struct index_shard *s, uint64_t *value, struct index_pair p));
 uint64_t bucket_filter_bytes(const struct index_shard *s);
 uint64_t bucket_judy_bytes(const struct index_shard *s);
 

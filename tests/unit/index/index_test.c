@@ -92,6 +92,39 @@ static void locators_with_equal_halves_are_told_apart(void **state)
 	index_free(s);
 }
 
+/* Whatever is loaded, however often, is what is watched after it; in any order with adds of the same. */
+static void loading_tells_equal_keys_values_of_zero_and_duplicates_apart(void **state)
+{
+	(void)state;
+	for (unsigned lowest = 0; lowest < 2; lowest++) {
+		struct index_shard *s = index_new(0, 1, SEED);
+		struct locator l[6];
+
+		/* Value 0 is what Judy's fresh slots hold. */
+		for (uint64_t i = 0; i < 6; i++)
+			l[i] = index_unpermute((struct index_pair){42, lowest + i}, SEED);
+		assert_int_equal(index_add(s, &l[1]), 0);
+		for (unsigned i = 0; i < 10; i++)
+			assert_int_equal(index_load(s, &l[i % 5]), 0);
+		assert_int_equal(index_load_cnt(s), 10);
+		assert_int_equal(index_load_end(s), 0);
+		assert_int_equal(index_load_cnt(s), 0);
+		assert_int_equal(index_cnt(s), 5);
+		for (unsigned i = 0; i < 6; i++)
+			assert_int_equal(has_by_burst(s, &l[i]), i < 5);
+		for (unsigned i = 0; i < 5; i++)
+			assert_int_equal(index_del(s, &l[i]), 0);
+		assert_int_equal(index_cnt(s), 0);
+		/* An end of nothing, and a load that is thrown away. */
+		assert_int_equal(index_load_end(s), 0);
+		assert_int_equal(index_load(s, &l[0]), 0);
+		index_clear(s);
+		assert_int_equal(index_load_end(s), 0);
+		assert_false(has_by_burst(s, &l[0]));
+		index_free(s);
+	}
+}
+
 static void every_locator_belongs_to_exactly_one_shard_and_all_get_their_part(void **state)
 {
 	unsigned cnt[8] = {0};
@@ -179,6 +212,19 @@ static void compare(const struct model *m, const struct index_shard *s, const st
 	assert_int_equal(index_block_cnt(s), m->block_cnt);
 }
 
+/* Several at once, watched already or not, and some of them twice. */
+static void model_load(struct model *m, struct index_shard *s, const struct hash256 *pool)
+{
+	for (unsigned n = (unsigned)(rnd() % 12); n > 0; n--) {
+		unsigned i = (unsigned)(rnd() % MODEL_LOCATORS);
+		struct locator l = locator_of_txid(&pool[i], i % 2 ? LOCATOR_DISPLAY : LOCATOR_INTERNAL);
+
+		assert_int_equal(index_load(s, &l), 0);
+		m->watched[i] = true;
+	}
+	assert_int_equal(index_load_end(s), 0);
+}
+
 /* As if 2^31 transactions had gone by since: the ends of old chains now name living entries. */
 static void positions_come_round(struct index_shard *s)
 {
@@ -201,7 +247,11 @@ static void random_sequence_equals_a_plain_list(uint32_t first_position)
 		unsigned i = (unsigned)(rnd() % MODEL_LOCATORS);
 		struct locator l = locator_of_txid(&pool[i], i % 2 ? LOCATOR_DISPLAY : LOCATOR_INTERNAL);
 
-		switch (rnd() % 6) {
+		switch (rnd() % 7) {
+		case 6:
+			if (rnd() % 8 == 0)
+				model_load(&m, s, pool);
+			break;
 		case 0:
 		case 1:
 			assert_int_equal(index_add(s, &l), 0);
@@ -436,6 +486,21 @@ static void pool_equals(const struct index_shard *s, const bool *in)
 	assert_int_equal(index_cnt(s), cnt);
 }
 
+/* Up to 4,000 in a row from a place in the pool, in whatever state the shard's buckets are. */
+static void load_pool(struct index_shard *s, bool *in)
+{
+	uint64_t from = rnd() % POOL, cnt = rnd() % 4000;
+
+	index_load_expect(s, cnt);
+	for (uint64_t i = from; i < from + cnt; i++) {
+		struct locator l = pool_locator(i % POOL);
+
+		assert_int_equal(index_load(s, &l), 0);
+		in[i % POOL] = true;
+	}
+	assert_int_equal(index_load_end(s), 0);
+}
+
 static void bursts_equal_a_plain_list_through_growth_churn_and_shrinking(void **state)
 {
 	/* How likely of a hundred an edit adds, by phase: grow, churn, shrink to nearly nothing, and again. */
@@ -454,6 +519,8 @@ static void bursts_equal_a_plain_list_through_growth_churn_and_shrinking(void **
 			edit(s, in, i, rnd() % 100 < adds[phase]);
 			if (rnd() % 512 == 0)
 				index_maintain(s);
+			if (adds[phase] > 10 && rnd() % 4096 == 0)
+				load_pool(s, in);
 			l = pool_locator(rnd() % POOL);
 			has_by_burst(s, &l);
 			most = bucket_cnt(s) > most ? bucket_cnt(s) : most;
@@ -540,6 +607,47 @@ static void one_edit_moves_few_keys_and_growing_keeps_up_all_the_same(void **sta
 	}
 	assert_int_equal(bucket_cnt(s), 1);
 	index_free(s);
+}
+
+/* But for the filters of one segment, which buckets that have gone may leave behind. */
+static double own_bytes(const struct index_shard *s)
+{
+	return ((double)(stats_of(s).judy_bytes + stats_of(s).filter_bytes) - SEGMENT_BUCKETS * FILTER_SZ) /
+	       (double)index_cnt(s);
+}
+
+static void a_load_is_worth_its_adds_whatever_was_expected(void **state)
+{
+	/* The first of them is put in two pieces. */
+	static const uint64_t cnt[] = {INDEX_LOAD_MAX + 5, 100000, 100000, 100000};
+	static const uint64_t expected[] = {0, 100000, 30000, 1000000};
+
+	(void)state;
+	for (unsigned e = 0; e < 4; e++) {
+		struct index_shard *s = index_new(0, 1, SEED);
+		uint64_t n = cnt[e];
+
+		if (expected[e] > 0)
+			index_load_expect(s, expected[e]);
+		for (uint64_t i = 0; i < n; i++) {
+			struct locator l = pool_locator(i);
+
+			assert_int_equal(index_load(s, &l), 0);
+		}
+		assert_int_equal(index_load_end(s), 0);
+		assert_int_equal(index_cnt(s), n);
+		/* Too many buckets are put right by edits to come, or at leisure. */
+		while (index_maintain(s))
+			;
+		assert_true(own_bytes(s) < 30);
+		assert_true(s->cnt <= ((uint64_t)bucket_cnt(s) + 1) * BUCKET_LOAD);
+		for (uint64_t i = 0; i < n + 1000; i++) {
+			struct locator l = pool_locator(i);
+
+			assert_int_equal(index_lookup_burst(s, &l, 1), i < n);
+		}
+		index_free(s);
+	}
 }
 
 static double false_positives(const struct index_shard *s)
@@ -635,6 +743,7 @@ int main(void)
 		cmocka_unit_test(the_permutation_loses_nothing),
 		cmocka_unit_test(locators_whose_judy_keys_are_equal_are_told_apart),
 		cmocka_unit_test(locators_with_equal_halves_are_told_apart),
+		cmocka_unit_test(loading_tells_equal_keys_values_of_zero_and_duplicates_apart),
 		cmocka_unit_test(every_locator_belongs_to_exactly_one_shard_and_all_get_their_part),
 		cmocka_unit_test(random_adds_deletes_blocks_and_reorgs_equal_a_plain_list),
 		cmocka_unit_test(two_weeks_of_blocks_are_exact_after_reorgs_with_short_chains),
@@ -643,6 +752,7 @@ int main(void)
 		cmocka_unit_test(bursts_equal_a_plain_list_through_growth_churn_and_shrinking),
 		cmocka_unit_test(keys_in_one_bucket_stay_exact_and_so_do_the_extreme_ones),
 		cmocka_unit_test(one_edit_moves_few_keys_and_growing_keeps_up_all_the_same),
+		cmocka_unit_test(a_load_is_worth_its_adds_whatever_was_expected),
 		cmocka_unit_test(churn_erodes_neither_the_filter_nor_the_memory),
 		cmocka_unit_test(a_shrunken_shard_has_given_its_memory_back),
 		cmocka_unit_test(judy_takes_its_memory_from_the_arenas),
