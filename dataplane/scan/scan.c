@@ -89,7 +89,7 @@ bool scan_submit(struct scan *s, const struct scan_event *e)
 
 bool scan_edit(struct scan *s, const struct scan_edit *e)
 {
-	bool to_all = e->kind == SCAN_EVICT || e->kind == SCAN_CLEAR;
+	bool to_all = e->kind != SCAN_ADD && e->kind != SCAN_LOAD && e->kind != SCAN_DEL;
 	unsigned from = 0, to = s->cfg.worker_cnt;
 
 	if (!to_all) {
@@ -177,7 +177,7 @@ bool scan_worker_poll(struct scan *s, unsigned w)
 		me->idle_polls = 0;
 	else if (me->idle_polls < IDLE_POLLS)
 		me->idle_polls++;
-	else
+	else if (me->loads_open == 0) /* or it would tidy what is about to change again */
 		worked = index_maintain(me->shard);
 	return worked;
 }

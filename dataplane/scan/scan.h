@@ -51,16 +51,26 @@ struct scan_event {
 /* False: no room now. */
 bool scan_submit(struct scan *s, const struct scan_event *e);
 
-enum scan_edit_kind { SCAN_ADD, SCAN_LOAD /* an add without an answer */, SCAN_DEL, SCAN_EVICT, SCAN_CLEAR };
+enum scan_edit_kind {
+	SCAN_ADD,
+	/* An add without an answer, for a start: many are carried out together (index_load), at the latest before the next
+	   edit of another kind to the same worker, or before it looks a block up. */
+	SCAN_LOAD,
+	SCAN_EXPECT, /* about so many LOADs are to come; goes to every worker */
+	SCAN_LOADED, /* the last LOAD came before; goes to every worker */
+	SCAN_DEL,
+	SCAN_EVICT, /* goes to every worker */
+	SCAN_CLEAR  /* goes to every worker */
+};
 struct scan_edit {
 	enum scan_edit_kind kind;
-	uint32_t height; /* EVICT: forget recent blocks at or below; goes to every worker */
-	uint64_t cookie; /* ADD */
+	uint32_t height; /* EVICT: forget recent blocks at or below */
+	uint64_t cookie; /* ADD: comes back with the answer; EXPECT: how many, in all shards */
 	struct locator locator;
 };
 /* False: no room now, nothing was done (also when only some worker has none). */
 bool scan_edit(struct scan *s, const struct scan_edit *e);
-/* Main: every edit handed in so far has been carried out. */
+/* Main: every edit handed in so far has been carried out.  A LOAD is not before something makes it be: see above. */
 bool scan_edits_done(const struct scan *s);
 
 /* Main: how many CONNECTs control has acknowledged, counted from the CHAIN_START that went through last. */

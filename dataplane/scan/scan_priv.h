@@ -9,7 +9,7 @@
 #define SCAN_JOB_CNT    4u
 #define SCAN_SUBMIT_CNT 64u
 #define SCAN_OUT_CNT    1024u
-#define SCAN_EDIT_CNT   8192u
+#define SCAN_EDIT_CNT   32768u /* a load goes on while one side is not scheduled */
 #define SCAN_ADDED_CNT  1024u
 
 /* What the leader asks of every worker; one at a time, for all of them. */
@@ -60,6 +60,8 @@ struct scan_worker {
 	struct rte_ring *added; /* this worker to the leader */
 	uint32_t phase_seen;
 	uint32_t idle_polls;
+	uint64_t edits_over; /* carried out; published as edits_done */
+	uint64_t loads_open; /* LOADs taken and not carried out */
 	/* Published by this worker, read by others. */
 	_Alignas(64) atomic_uint_fast64_t edits_done;
 	struct scan_stats stats; /* adds, dels, loads, failures, recent_hits and index only */

@@ -40,18 +40,41 @@ static void add_and_answer(struct scan_worker *w, const struct scan_edit *e)
 	answer(w, &a);
 }
 
-static void edit(struct scan_worker *w, const struct scan_edit *e)
+/* A load has no answer to carry the error, and a locator that is silently not watched is a missed breach: stop, and be
+   started again on a machine with memory. */
+static void load_check(int error)
+{
+	if (error != 0)
+		rte_panic("scan: out of memory while loading locators\n");
+}
+
+/* What the index keeps back is carried out, and counts as done, before anything that could tell. */
+static void load_end(struct scan_worker *w)
+{
+	if (w->loads_open == 0)
+		return;
+	load_check(index_load_end(w->shard));
+	scan_count(&w->stats.loads, w->loads_open);
+	w->edits_over += w->loads_open;
+	w->loads_open = 0;
+	publish_index(w);
+	atomic_store_explicit(&w->edits_done, w->edits_over, memory_order_release);
+}
+
+static void edit(const struct scan *s, struct scan_worker *w, const struct scan_edit *e)
 {
 	switch (e->kind) {
 	case SCAN_ADD:
 		add_and_answer(w, e);
 		return;
 	case SCAN_LOAD:
-		/* A load has no answer to carry the error, and a locator that is silently not watched is a
-		   missed breach: stop, and be started again on a machine with memory. */
-		if (index_add(w->shard, &e->locator) != 0)
-			rte_panic("scan: out of memory while loading locators\n");
-		scan_count(&w->stats.loads, 1);
+		load_check(index_load(w->shard, &e->locator));
+		w->loads_open++;
+		return;
+	case SCAN_EXPECT:
+		index_load_expect(w->shard, e->cookie / s->cfg.worker_cnt);
+		return;
+	case SCAN_LOADED:
 		return;
 	case SCAN_DEL:
 		if (index_del(w->shard, &e->locator) == 0)
@@ -62,6 +85,8 @@ static void edit(struct scan_worker *w, const struct scan_edit *e)
 		return;
 	case SCAN_CLEAR:
 		index_clear(w->shard);
+		w->edits_over += w->loads_open;
+		w->loads_open = 0;
 		answer(w, &(struct scan_added){.cleared = 1});
 		return;
 	}
@@ -72,16 +97,20 @@ bool scan_worker_edits(struct scan *s, struct scan_worker *w)
 	struct scan_edit e;
 	unsigned cnt = 0;
 
-	(void)s;
 	while (cnt < EDITS_PER_TURN && rte_ring_free_count(w->added) > 0 &&
 	       rte_ring_sc_dequeue_elem(w->edits, &e, sizeof(e)) == 0) {
-		edit(w, &e);
+		if (e.kind != SCAN_LOAD) {
+			if (e.kind != SCAN_CLEAR)
+				load_end(w);
+			w->edits_over++;
+		}
+		edit(s, w, &e);
 		cnt++;
 	}
 	if (cnt == 0)
 		return false;
 	publish_index(w);
-	atomic_fetch_add_explicit(&w->edits_done, cnt, memory_order_release);
+	atomic_store_explicit(&w->edits_done, w->edits_over, memory_order_release);
 	return true;
 }
 
@@ -146,6 +175,7 @@ bool scan_worker_phase(struct scan *s, unsigned idx)
 	if (seq == w->phase_seen)
 		return false;
 	w->phase_seen = seq;
+	load_end(w);
 	switch (s->phase) {
 	case PHASE_HASH:
 		hash_part(s, s->phase_job, idx);

@@ -389,6 +389,237 @@ static void clear_is_answered_by_every_worker_after_what_it_owed(void **state)
 	scan_free(s);
 }
 
+/* --- loads, and everything together against a plain list ------------------------------------------------------ */
+
+static void load(struct scan *s, const struct hash256 *txid, enum locator_scheme scheme)
+{
+	struct scan_edit e = {.kind = SCAN_LOAD, .locator = locator_of_txid(txid, scheme)};
+
+	assert_true(scan_edit(s, &e));
+}
+
+static void loads_are_done_when_said_to_be_and_watched_by_the_next_block_in_any_case(void **state)
+{
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct scan *s = new_scan(workers, 8);
+		const struct scan_edit expect = {.kind = SCAN_EXPECT, .cookie = 100000},
+				       loaded = {.kind = SCAN_LOADED}, clear = {.kind = SCAN_CLEAR};
+		struct scan_stats st;
+		struct scan_output o;
+		struct made m[2];
+
+		(void)state;
+		start(s, workers);
+		make_block(&m[0], CHAIN_CONNECT, 10, 40, 1000);
+		make_block(&m[1], CHAIN_CONNECT, 11, 40, 2000);
+		assert_true(scan_edit(s, &expect));
+		for (unsigned i = 0; i < 40; i += 2)
+			load(s, &m[0].txid[i], LOCATOR_INTERNAL);
+		turn(s, workers);
+		assert_false(scan_edits_done(s));
+		assert_true(scan_edit(s, &loaded));
+		assert_false(scan_edits_done(s));
+		turn(s, workers);
+		assert_true(scan_edits_done(s));
+		scan_stats_get(s, &st);
+		assert_int_equal(st.loads, 20);
+		assert_int_equal(st.index.locators, 20);
+		load(s, &m[1].txid[5], LOCATOR_DISPLAY);
+		turn(s, workers);
+		for (unsigned b = 0; b < 2; b++) {
+			submit(s, &m[b].ev);
+			turn(s, workers);
+			assert_true(scan_output(s, &o));
+			assert_int_equal(o.hit_cnt, b == 0 ? 20 : 1);
+			assert_int_equal(o.hit[0].tx_idx, b == 0 ? 0 : 5);
+			give_back(s, &o);
+		}
+		assert_true(scan_edits_done(s));
+		load(s, &m[1].txid[6], LOCATOR_DISPLAY);
+		assert_true(scan_edit(s, &clear));
+		turn(s, workers);
+		assert_true(scan_edits_done(s));
+		for (unsigned i = 0; i < workers; i++)
+			assert_true(scan_output(s, &o));
+		scan_stats_get(s, &st);
+		assert_int_equal(st.index.locators, 0);
+		scan_free(s);
+	}
+}
+
+#define LIST_TAGS   6u
+#define LIST_TXS    8u
+#define LIST_BLOCKS 20u
+
+struct list_block {
+	struct hash256 hash;
+	unsigned tag, tx_cnt;
+};
+
+struct list {
+	struct scan *s;
+	unsigned workers;
+	struct hash256 txid[LIST_TAGS][LIST_TXS];
+	bool watched[LIST_TAGS][LIST_TXS][2];
+	struct list_block block[LIST_BLOCKS];
+	unsigned block_cnt, lowest; /* blocks that exist; the first that is remembered */
+	uint64_t connected;
+};
+
+static uint64_t list_rnd(uint64_t below)
+{
+	static uint64_t x = 88172645463325252ull;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return x % below;
+}
+
+/* The coinbase's txid is not that of the same place's transaction, so all are taken from whole blocks. */
+static void list_txids(struct list *l)
+{
+	for (unsigned tag = 0; tag < LIST_TAGS; tag++) {
+		struct made m;
+
+		make_block(&m, CHAIN_CONNECT, 1, LIST_TXS, 1000 * (tag + 1));
+		memcpy(l->txid[tag], m.txid, sizeof(l->txid[tag]));
+		block_pool_put(pool, m.ev.buf);
+	}
+}
+
+static void list_edit(struct list *l, enum scan_edit_kind kind)
+{
+	unsigned tag = (unsigned)list_rnd(LIST_TAGS), tx = (unsigned)list_rnd(LIST_TXS),
+		 scheme = (unsigned)list_rnd(2), recent = 0;
+	struct scan_edit e = {.kind = kind, .cookie = 7};
+	struct scan_output o;
+
+	e.locator = locator_of_txid(&l->txid[tag][tx], (enum locator_scheme)scheme);
+	assert_true(scan_edit(l->s, &e));
+	l->watched[tag][tx][scheme] = kind != SCAN_DEL;
+	turn(l->s, l->workers);
+	if (kind != SCAN_ADD)
+		return;
+	for (unsigned b = l->lowest; b < l->block_cnt; b++)
+		recent += l->block[b].tag == tag && tx < l->block[b].tx_cnt;
+	assert_true(scan_output(l->s, &o));
+	assert_int_equal(o.kind, SCAN_OUT_ADDED);
+	assert_int_equal(o.recent_cnt, recent);
+	give_back(l->s, &o);
+}
+
+static void list_connect(struct list *l)
+{
+	struct list_block *b = &l->block[l->block_cnt];
+	struct scan_output o;
+	struct made m;
+	unsigned hit = 0;
+
+	*b = (struct list_block){.tag = (unsigned)list_rnd(LIST_TAGS),
+				 .tx_cnt = 1 + (unsigned)list_rnd(LIST_TXS)};
+	make_block(&m, CHAIN_CONNECT, 10 + l->block_cnt, b->tx_cnt, 1000 * (b->tag + 1));
+	b->hash = m.ev.hash;
+	l->block_cnt++;
+	submit(l->s, &m.ev);
+	turn(l->s, l->workers);
+	assert_true(scan_output(l->s, &o));
+	assert_int_equal(o.verdict, BLOCK_GOOD);
+	for (unsigned tx = 0; tx < b->tx_cnt; tx++)
+		for (unsigned scheme = 0; scheme < 2; scheme++) {
+			if (!l->watched[b->tag][tx][scheme])
+				continue;
+			assert_true(hit < o.hit_cnt);
+			assert_int_equal(o.hit[hit].tx_idx, tx);
+			assert_int_equal(o.hit[hit++].scheme, scheme);
+		}
+	assert_int_equal(o.hit_cnt, hit);
+	give_back(l->s, &o);
+	scan_ack(l->s, ++l->connected);
+}
+
+static void list_disconnect(struct list *l)
+{
+	struct chain_event back = {.kind = CHAIN_DISCONNECT};
+	struct scan_output o;
+
+	if (l->block_cnt == 0)
+		return;
+	back.hash = l->block[--l->block_cnt].hash;
+	back.height = 10 + l->block_cnt;
+	if (l->lowest > l->block_cnt)
+		l->lowest = l->block_cnt;
+	submit(l->s, &back);
+	turn(l->s, l->workers);
+	assert_true(scan_output(l->s, &o));
+	assert_int_equal(o.event.ev.kind, CHAIN_DISCONNECT);
+	give_back(l->s, &o);
+}
+
+/* Now and then the one the list does not say to whom it belongs: the first half of another, or nobody's. */
+static void list_del_absent(struct list *l)
+{
+	struct scan_edit e = {.kind = SCAN_DEL};
+
+	e.locator = locator_of_txid(&l->txid[list_rnd(LIST_TAGS)][list_rnd(LIST_TXS)], LOCATOR_INTERNAL);
+	memset(e.locator.b + 8, (int)list_rnd(256), 8);
+	assert_true(scan_edit(l->s, &e));
+}
+
+static void list_step(struct list *l)
+{
+	const struct scan_edit loaded = {.kind = SCAN_LOADED};
+	struct scan_edit evict = {.kind = SCAN_EVICT};
+
+	switch (list_rnd(8)) {
+	case 0:
+		list_edit(l, SCAN_ADD);
+		break;
+	case 1:
+	case 2:
+		for (uint64_t n = list_rnd(6); n > 0; n--)
+			list_edit(l, SCAN_LOAD);
+		if (list_rnd(3) == 0)
+			assert_true(scan_edit(l->s, &loaded));
+		break;
+	case 3:
+	case 4:
+		list_edit(l, SCAN_DEL);
+		list_del_absent(l);
+		break;
+	case 5:
+	case 6:
+		if (l->block_cnt < LIST_BLOCKS)
+			list_connect(l);
+		else
+			list_disconnect(l);
+		break;
+	case 7:
+		if (list_rnd(3) > 0 || l->block_cnt == 0) {
+			list_disconnect(l);
+			break;
+		}
+		l->lowest += (unsigned)list_rnd(l->block_cnt - l->lowest + 1);
+		evict.height = 10 + l->lowest - 1;
+		assert_true(scan_edit(l->s, &evict));
+		break;
+	}
+}
+
+static void random_loads_adds_deletes_blocks_and_reorgs_equal_a_plain_list(void **state)
+{
+	(void)state;
+	for (unsigned workers = 1; workers <= 3; workers += 2) {
+		struct list l = {.s = new_scan(workers, 8), .workers = workers};
+
+		list_txids(&l);
+		start(l.s, workers);
+		for (unsigned step = 0; step < 1500; step++)
+			list_step(&l);
+		scan_free(l.s);
+	}
+}
+
 /* --- threads --------------------------------------------------------------------------------------------- */
 
 struct worker_arg {
@@ -509,6 +740,8 @@ int main(void)
 		cmocka_unit_test(a_mutated_block_is_named_so),
 		cmocka_unit_test(blocks_wait_while_control_has_not_acknowledged_the_window),
 		cmocka_unit_test(clear_is_answered_by_every_worker_after_what_it_owed),
+		cmocka_unit_test(loads_are_done_when_said_to_be_and_watched_by_the_next_block_in_any_case),
+		cmocka_unit_test(random_loads_adds_deletes_blocks_and_reorgs_equal_a_plain_list),
 		cmocka_unit_test(an_add_racing_a_block_is_reported_exactly_once),
 	};
 	char text[11][32] = {"scan_test",
