@@ -14,6 +14,7 @@
 #define DELAY_WRONG_MS 10000u /* wrong version or network: somebody has to do something */
 #define LOG_AGAIN_MS   60000u /* the same reason is logged this often */
 #define TICK_MS        1000u
+#define SEND_ROOM      (1 << 20) /* bytes */
 
 static void feed_settle(struct feed *f);
 
@@ -191,11 +192,14 @@ static int connect_fd(const char *path)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	const int room = SEND_ROOM;
 	int err;
 
 	if (fd < 0)
 		return -errno;
 	memcpy(addr.sun_path, path, strlen(path) + 1);
+	/* As much as the system allows: so a load need not wait for the dataplane's every turn. */
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) == 0)
 		return fd;
 	err = -errno;

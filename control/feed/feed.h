@@ -83,6 +83,7 @@ struct feed_info {
 	bool has_chain;
 	struct link_chain_state chain;  /* last one of the session, if has_chain */
 	uint64_t loaded_cnt;            /* locators sent by the session's load */
+	uint64_t load_ms;               /* how long that took, once START has been sent */
 	uint64_t backlog_cnt;           /* adds, deletes and acks that wait for the link */
 	uint64_t added_pending_cnt;     /* WATCH_ADD without answer */
 	uint64_t sessions_total;        /* that reached sync */

@@ -13,8 +13,8 @@
 /* Adds and deletes stop here, so that there is always room for a broadcast of the largest size. */
 #define FEED_WRITER_HIGH (FEED_WRITER_CAP - LINK_REC_SZ_MAX)
 /* A load is read from the tower only while less than this waits to be sent. */
-#define FEED_WRITER_LOW  (256u << 10)
-#define FEED_BATCH_MAX   2048u /* locators in a WATCH_LOAD */
+#define FEED_WRITER_LOW  (512u << 10)
+#define FEED_BATCH_MAX   4096u /* locators in a WATCH_LOAD: a millisecond or two of reading */
 #define FEED_RETRY_MAX   4096u
 #define FEED_RETRY_TIMES 5u    /* ticks in which refused adds are sent again before the session ends */
 #define FEED_HEADERS_MAX 4032u /* two retarget periods */
@@ -66,6 +66,7 @@ struct feed {
 	bool way_open, peer_came;
 	uint64_t begun_ms, read_ms, write_ms; /* start of the session, last progress each way */
 	uint64_t stats_ms;                    /* when STATS_GET was last sent */
+	uint64_t load_ms;                     /* when the load began */
 	/* What it told. */
 	struct feed_info info; /* counters, chain, loaded_cnt */
 	struct link_peer_state peer[FEED_PEER_MAX];

@@ -143,10 +143,22 @@ static void start_send(struct feed *f)
 	free(headers);
 	f->state = FEED_SYNC;
 	f->info.sessions_total++;
-	log_info("feed_started", "Dataplane has the locators; waiting for headers",
-		 log_u64("locators", f->info.loaded_cnt),
+	f->info.load_ms = uv_hrtime() / 1000000 - f->load_ms;
+	log_info("feed_started", "Dataplane is sent the locators; waiting for headers",
+		 log_u64("locators", f->info.loaded_cnt), log_u64("ms", f->info.load_ms),
 		 log_str("mode", start.mode == LINK_START_RESUME ? "resume" : "tip"),
 		 log_u64("height", (uint64_t)start.root_height + start.header_cnt));
+}
+
+/* What the tower counts: an appointment that waits is watched by its locator, a tracker by its penalty too. */
+static uint32_t load_size(const struct feed *f)
+{
+	struct tower_info info;
+	uint64_t cnt;
+
+	tower_info_get(f->tower, &info);
+	cnt = info.appointments + 2 * info.trackers;
+	return cnt < UINT32_MAX ? (uint32_t)cnt : UINT32_MAX;
 }
 
 static void load_some(struct feed *f)
@@ -160,6 +172,7 @@ static void load_some(struct feed *f)
 		f->batch_cnt = 0;
 		more = tower_each_watched(f->tower, &f->cursor, FEED_BATCH_MAX, batch_take, f);
 		rec.cnt = f->batch_cnt;
+		rec.expected = f->info.loaded_cnt == 0 ? load_size(f) : 0;
 		if (rec.cnt > 0)
 			put(f, LINK_WATCH_LOAD, &rec, sizeof(rec), f->batch, rec.cnt * sizeof(struct locator));
 		f->info.loaded_cnt += rec.cnt;
@@ -212,6 +225,7 @@ static void on_hello(struct feed *f, const struct link_d_hello *r)
 	f->hello = *r;
 	f->cursor = (struct tower_watch_cursor)TOWER_WATCH_CURSOR_INIT;
 	f->info.loaded_cnt = 0;
+	f->load_ms = uv_hrtime() / 1000000;
 	f->state = FEED_LOAD;
 	log_info("feed_connected", "Connected to the dataplane",
 		 log_text("version", r->version_text, strnlen(r->version_text, sizeof(r->version_text))),

@@ -9,6 +9,8 @@
    Session   control: HELLO, any number of WATCH_LOAD, START, then freely WATCH_ADD / WATCH_DEL / BLOCK_ACK /
              BROADCAST / STATS_GET.  A dataplane that loses the link forgets everything (index, chain,
              peers) and waits for the next control; control reconnects and the session starts over.
+   Load      Locators loaded are watched once START has been carried out: the dataplane handles nothing that came
+             behind START before that.
    Order     Each direction is one ordered stream.  The dataplane handles control's records in order, so a
              WATCH_ADD sees every block up to the last BLOCK_CONNECTED sent before its own WATCH_ADDED, and is
              seen by every block after.
@@ -71,7 +73,9 @@ static_assert(sizeof(struct link_c_hello) == 24, "fixed layout");
 struct link_watch_load {
 	struct link_head head;
 	uint32_t cnt; /* locators in the tail; duplicates are allowed */
-	uint32_t zero;
+	/* In the first of a session: about how many locators all loads together have, so that room can be made at once; 0 when
+	   unknown.  A wrong number costs time, nothing else. */
+	uint32_t expected;
 };
 static_assert(sizeof(struct link_watch_load) == 16, "fixed layout");
 

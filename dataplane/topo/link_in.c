@@ -1,6 +1,7 @@
 /* Records from control.  A handler answers ROOM when some ring has none: the record stays and is tried again. */
 #include "topo/link_priv.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 enum handled { DONE, ROOM, BAD };
@@ -24,6 +25,9 @@ static enum handled on_hello(struct link_role *r, const struct link_c_hello *h)
 		return BAD;
 	}
 	r->state = LINK_LOAD;
+	r->load_begun = r->load_over = false;
+	r->loaded_cnt = 0;
+	r->hello_ns = r->now_ns;
 	return DONE;
 }
 
@@ -33,21 +37,34 @@ static enum handled on_load(struct link_role *r, const struct link_watch_load *h
 
 	if (r->state != LINK_LOAD)
 		return BAD;
+	if (!r->load_begun) {
+		struct scan_edit expect = {.kind = SCAN_EXPECT, .cookie = h->expected};
+
+		if (!scan_edit(r->scan, &expect))
+			return ROOM;
+		r->load_begun = true;
+	}
 	for (; r->pending_pos < h->cnt; r->pending_pos++) {
 		struct scan_edit e = {.kind = SCAN_LOAD, .locator = l[r->pending_pos]};
 
 		if (!scan_edit(r->scan, &e))
 			return ROOM;
 	}
+	r->loaded_cnt += h->cnt;
 	return DONE;
 }
 
 static enum handled on_start(struct link_role *r, const struct link_start *h)
 {
 	struct net_cmd c = {.kind = NET_CMD_START};
+	struct scan_edit loaded = {.kind = SCAN_LOADED};
 
 	if (r->state != LINK_LOAD || h->mode > LINK_START_RESUME)
 		return BAD;
+	if (!r->load_over)
+		r->load_over = scan_edit(r->scan, &loaded);
+	if (!r->load_over)
+		return ROOM;
 	/* The first block must find every locator loaded. */
 	if (!scan_edits_done(r->scan))
 		return ROOM;
@@ -68,6 +85,8 @@ static enum handled on_start(struct link_role *r, const struct link_start *h)
 		return ROOM;
 	}
 	r->state = LINK_RUN;
+	link_log("info", "loaded", "%" PRIu64 " locators loaded, %.3f s after control's HELLO", r->loaded_cnt,
+		 (double)(r->now_ns - r->hello_ns) / 1e9);
 	return DONE;
 }
 

@@ -31,6 +31,10 @@ struct link_role {
 	const struct link_head *pending;
 	uint32_t pending_pos; /* locators of a WATCH_LOAD already handed on */
 
+	/* The session's load: EXPECT and LOADED have been handed on; what came, and since when. */
+	bool load_begun, load_over;
+	uint64_t loaded_cnt, hello_ns;
+
 	/* An output that is partly written. */
 	bool have_output;
 	struct scan_output output;

@@ -41,6 +41,11 @@ bool tower_each_watched(struct tower *t, struct tower_watch_cursor *cur, uint32_
 	return cur->stage < t->watched_cnt;
 }
 
+void tower_info_get(struct tower *t, struct tower_info *out)
+{
+	*out = (struct tower_info){.appointments = t->watched_cnt};
+}
+
 void tower_resume_point(struct tower *t, struct tower_resume *out, uint8_t *headers, uint32_t max)
 {
 	assert_true(t->resume.header_cnt <= max);
