@@ -320,6 +320,11 @@ bool headers_on_best(const struct headers *h, uint32_t idx)
 	return at(h, idx)->side_pos == HEADERS_NONE;
 }
 
+bool headers_is_fit(const struct headers *h, uint32_t idx)
+{
+	return !(at(h, idx)->flags & (INVALID | ASIDE));
+}
+
 uint32_t headers_parent(const struct headers *h, uint32_t idx)
 {
 	return at(h, idx)->parent;

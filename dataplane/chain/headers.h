@@ -120,6 +120,7 @@ uint32_t headers_best(const struct headers *h);
 uint32_t headers_find(const struct headers *h, const struct hash256 *hash); /* or HEADERS_NONE */
 uint32_t headers_at(const struct headers *h, uint32_t height); /* on the best chain, or HEADERS_NONE */
 bool headers_on_best(const struct headers *h, uint32_t idx);
+bool headers_is_fit(const struct headers *h, uint32_t idx); /* neither invalid nor set aside */
 /* The nearest ancestor (or idx itself) on the best chain. */
 uint32_t headers_fork(const struct headers *h, uint32_t idx);
 uint32_t headers_parent(const struct headers *h, uint32_t idx); /* HEADERS_NONE of the root */

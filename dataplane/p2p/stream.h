@@ -58,4 +58,24 @@ void p2p_stream_block_to(struct p2p_stream *s, uint8_t *dst);
 /* The buffer given for the block that is arriving is no longer to be written: the rest passes unstored. */
 void p2p_stream_block_forget(struct p2p_stream *s);
 
+/* Where the stream stands: in a message of any kind; in its payload, so that payload_sz is about it; in a block whose
+   header has been reported. */
+static inline bool p2p_stream_in_message(const struct p2p_stream *s)
+{
+	return s->at != P2P_AT_END && (s->at != P2P_AT_HEAD || s->got > 0);
+}
+static inline bool p2p_stream_in_payload(const struct p2p_stream *s)
+{
+	return s->at != P2P_AT_END && s->at != P2P_AT_HEAD;
+}
+static inline bool p2p_stream_in_block(const struct p2p_stream *s)
+{
+	return s->at == P2P_AT_BLOCK;
+}
+/* Bytes of that payload that are still to come. */
+static inline uint32_t p2p_stream_missing(const struct p2p_stream *s)
+{
+	return s->payload_sz - s->got;
+}
+
 #endif

@@ -6,6 +6,8 @@
    second, while the bytes of the first still arrive. */
 #include "sync/sync_priv.h"
 
+#define AVOIDED_COST (1u << 20)
+
 static struct slot *slot_at(struct sync *s, uint32_t i)
 {
 	return &s->slot[(s->win_head + i) & (SYNC_WINDOW_MAX - 1)];
@@ -43,11 +45,11 @@ static void owed_del(struct peer *p, uint32_t i)
 
 /* ---- asking ---- */
 
-/* A pruned node serves the last 288 blocks only. */
-static bool can_serve(const struct peer *p, uint32_t height)
+/* Only blocks of a branch that it has announced, and not those that it has pruned away. */
+bool download_can_serve(const struct sync *s, const struct peer *p, uint32_t height)
 {
 	return p->state == PEER_READY && p->reach != HEADERS_NONE && p->reach >= height &&
-	       ((p->services & P2P_SERVICE_NETWORK) || height + 288 > p->reach);
+	       height >= trust_keeps_from(s, p);
 }
 
 /* Whether p sent a bad copy of the block, and somebody else can be waited for instead. */
@@ -56,13 +58,13 @@ static bool is_distrusted(const struct sync *s, uint32_t id, uint32_t height, co
 	if (!s->bad_known || s->bad_peer != id || !hash256_eq(&s->bad_hash, hash))
 		return false;
 	for (uint32_t i = 0; i < s->peer_cnt; i++)
-		if (i != id && can_serve(s->peer[i], height))
+		if (i != id && download_can_serve(s, s->peer[i], height))
 			return true;
 	return false;
 }
 
-/* The least busy peer that can serve the block and is not `not`; one that owes it already comes first.  NULL:
-   none. */
+/* The peer that would bring the block first, by its speed and what it owes, and is not `not`; one that owes it already
+   comes first, one that let others wait last.  NULL: none. */
 static struct peer *pick(struct sync *s, uint32_t height, const struct hash256 *hash, uint32_t not )
 {
 	struct peer *best = NULL;
@@ -70,11 +72,17 @@ static struct peer *pick(struct sync *s, uint32_t height, const struct hash256 *
 
 	for (uint32_t i = 0; i < s->peer_cnt; i++) {
 		struct peer *p = s->peer[i];
-		bool owes = owed_find(p, hash) < p->owed_cnt;
-		uint32_t cost = owes ? 0 : 1 + p->owed_cnt;
+		bool owes;
+		uint32_t cost;
 
-		if (i == not || !can_serve(p, height) || (!owes && p->owed_cnt == s->cfg.inflight_per_peer))
+		if (i == not || !download_can_serve(s, p, height))
 			continue;
+		owes = owed_find(p, hash) < p->owed_cnt;
+		if (!owes && p->owed_cnt >= pace_quota(s, p))
+			continue;
+		cost = owes ? 0 : (1 + p->owed_cnt) * pace_ratio(s, p);
+		if (pace_is_avoided(s, p))
+			cost += AVOIDED_COST;
 		if (cost < best_cost && !is_distrusted(s, i, height, hash)) {
 			best = p;
 			best_cost = cost;
@@ -92,6 +100,8 @@ static void ask(struct sync *s, struct slot *slot, struct peer *p)
 	slot->asked_ns = s->now_ns;
 	if (owed_find(p, hash) < p->owed_cnt)
 		return;
+	if (p->owed_cnt == 0)
+		pace_busy(s, p);
 	p->owed[p->owed_cnt++] = (struct owed){.hash = *hash, .asked_ns = s->now_ns, .ping_no = p->ping_no};
 	p->ask[p->ask_cnt++] = (struct p2p_inv_item){
 		.type = s->cfg.stripped ? P2P_INV_BLOCK : P2P_INV_WITNESS_BLOCK, .hash = *hash};
@@ -120,6 +130,7 @@ static bool open_slot(struct sync *s)
 	struct block_buf *buf;
 	struct peer *p;
 
+	s->pool_dry = false;
 	if (s->win_cnt == SYNC_WINDOW_MAX || idx == HEADERS_NONE)
 		return false;
 	p = pick(s, s->win_height + s->win_cnt, headers_hash(s->chain, idx), UINT32_MAX);
@@ -128,6 +139,7 @@ static bool open_slot(struct sync *s)
 	buf = s->ops.buf_get(s->arg);
 	if (buf == NULL) {
 		count(s, CNT_pool_empty);
+		s->pool_dry = true;
 		return false;
 	}
 	*slot_at(s, s->win_cnt) = (struct slot){.idx = idx, .buf = buf};
@@ -251,6 +263,7 @@ void download_block(struct sync *s, struct peer *p, uint64_t rx_ns)
 	if (i < p->owed_cnt)
 		owed_del(p, i);
 	p->last_block_ns = s->now_ns;
+	pace_block(s, p);
 	count(s, CNT_blocks_received);
 	if (slot != NULL && slot->state == SLOT_ARRIVING && slot->peer_id == p->id) {
 		slot->state = SLOT_READY;
@@ -269,13 +282,18 @@ void download_block(struct sync *s, struct peer *p, uint64_t rx_ns)
 void download_not_found(struct sync *s, struct peer *p, const struct hash256 *hash)
 {
 	struct slot *slot = slot_find(s, hash);
-	uint32_t i = owed_find(p, hash);
+	uint32_t i = owed_find(p, hash), idx = headers_find(s->chain, hash);
 
 	if (i == p->owed_cnt)
 		return;
 	owed_del(p, i);
-	if (slot != NULL && slot->state == SLOT_ASKED && slot->peer_id == p->id)
+	/* No fault if it followed another branch meanwhile, as we did. */
+	if (idx == HEADERS_NONE || !headers_on_best(s->chain, idx))
+		return;
+	if (!trust_lacks(s, p, hash))
 		peer_drop(s, p, CNT_peer_drop_block_unavailable);
+	else if (slot != NULL && slot->state == SLOT_ASKED && slot->peer_id == p->id)
+		slot->state = SLOT_WANTED;
 }
 
 void download_pong(struct sync *s, struct peer *p, uint32_t ping_no)
@@ -295,22 +313,53 @@ void download_pong(struct sync *s, struct peer *p, uint32_t ping_no)
 	download_schedule(s);
 }
 
+/* Everything else in the window is there, or owed by the same peer. */
+static bool is_blocked(struct sync *s)
+{
+	const struct slot *head = slot_at(s, 0);
+	uint32_t i = 1;
+
+	while (i < s->win_cnt &&
+	       (slot_at(s, i)->state == SLOT_READY ||
+		(slot_at(s, i)->state == SLOT_ASKED && slot_at(s, i)->peer_id == head->peer_id)))
+		i++;
+	return i > 1 && i == s->win_cnt;
+}
+
+/* Another peer than the one that was asked, but none that is worse: one that let others wait, too, or owes it in vain. */
+static struct peer *pick_instead(struct sync *s, const struct slot *slot, bool late_before)
+{
+	const struct hash256 *hash = headers_hash(s->chain, slot->idx);
+	struct peer *p = pick(s, headers_height(s->chain, slot->idx), hash, slot->peer_id);
+
+	if (p != NULL && pace_is_avoided(s, p) && (late_before || owed_find(p, hash) < p->owed_cnt))
+		return NULL;
+	return p;
+}
+
 /* A peer that keeps everybody waiting for the next block is not dropped before its deadline; but another one
-   that has nothing better to do is asked for the same block. */
+   that has nothing better to do is asked for the same block, and then for all the others. */
 static void hedge(struct sync *s)
 {
-	struct slot *slot = download_head(s);
-	const struct hash256 *hash;
+	struct slot *head = download_head(s);
 	struct peer *p;
 
-	if (slot == NULL || slot->state != SLOT_ASKED || s->now_ns - slot->asked_ns < HEDGE_NS)
-		return;
-	hash = headers_hash(s->chain, slot->idx);
-	p = pick(s, s->win_height, hash, slot->peer_id);
-	if (p == NULL)
-		return;
-	count(s, CNT_blocks_hedged);
-	ask(s, slot, p);
+	if (head != NULL && head->state == SLOT_ASKED && !pace_is_avoided(s, s->peer[head->peer_id]) &&
+	    sync_since(s, head->asked_ns) >= (is_blocked(s) ? HEDGE_BLOCKED_NS : HEDGE_NS) &&
+	    (p = pick_instead(s, head, false)) != NULL) {
+		count(s, CNT_blocks_hedged);
+		pace_avoid(s, s->peer[head->peer_id]);
+		ask(s, head, p);
+	}
+	for (uint32_t i = 0; i < s->win_cnt; i++) {
+		struct slot *slot = slot_at(s, i);
+
+		if (slot->state != SLOT_ASKED || !pace_is_avoided(s, s->peer[slot->peer_id]) ||
+		    (p = pick_instead(s, slot, true)) == NULL)
+			continue;
+		count(s, CNT_blocks_hedged);
+		ask(s, slot, p);
+	}
 }
 
 void download_tick(struct sync *s)

@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "sync/body.h"
 #include "sync/sync_priv.h"
 
 uint32_t events_next_height(const struct sync *s)
@@ -147,22 +148,29 @@ static void blame(struct sync *s, const struct handed *h, enum sync_counter why)
 	count(s, CNT_blocks_bad);
 	if (s->bad_known && hash256_eq(&s->bad_hash, &h->hash))
 		count(s, CNT_blocks_bad_again);
+	else
+		s->bad_since_ns = s->now_ns;
 	s->bad_known = true;
 	s->bad_hash = h->hash;
 	s->bad_peer = h->peer_id;
 	peer_drop(s, s->peer[h->peer_id], why);
 }
 
-static void on_verdict(struct sync *s, const struct handed *h, enum block_verdict v)
+/* condemned: the bytes prove that no body can be valid. */
+static void on_verdict(struct sync *s, const struct handed *h, enum block_verdict v, bool condemned)
 {
 	if (v == BLOCK_GOOD) {
 		count(s, CNT_blocks_good);
+		s->peer[h->peer_id]->strikes = 0;
+		branch_good(s, &h->hash);
 		return;
 	}
 	roll_back(s, h);
+	if (condemned)
+		branch_condemn(s, &h->hash);
 	switch (v) {
 	case BLOCK_BAD_PARSE:
-		blame(s, h, CNT_peer_drop_block_parse);
+		blame(s, h, condemned ? CNT_peer_drop_block_invalid : CNT_peer_drop_block_parse);
 		break;
 	case BLOCK_BAD_MERKLE:
 		blame(s, h, CNT_peer_drop_block_merkle);
@@ -180,17 +188,20 @@ static void on_verdict(struct sync *s, const struct handed *h, enum block_verdic
 void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v, uint64_t now_ns)
 {
 	struct handed h;
+	bool condemned;
 
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
 	h = handed_take(s, ev->buf);
+	condemned = v == BLOCK_BAD_PARSE && h.session == s->session && h.epoch == s->epoch &&
+		    body_condemns_header(h.buf->data, h.buf->sz);
 	s->ops.buf_put(s->arg, h.buf);
 	if (h.session != s->session) {
 		count(s, CNT_blocks_cancelled); /* of a session that is over, and so is its header tree */
 		return;
 	}
 	if (h.epoch == s->epoch)
-		on_verdict(s, &h, v);
+		on_verdict(s, &h, v, condemned);
 	else
 		count(s, CNT_blocks_cancelled);
 	headers_unref(s->chain, h.applied);

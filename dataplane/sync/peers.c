@@ -28,7 +28,7 @@ struct peer *peer_new(struct sync *s, uint32_t id, enum sync_role role, const st
 	p->role = role;
 	p->state = PEER_WAITING;
 	p->dial_at_ns = s->now_ns;
-	p->last_error = "";
+	p->last_error = p->ban_why = "";
 	p->reach = HEADERS_NONE;
 	return p;
 }
@@ -96,13 +96,16 @@ static void connection_reset(struct peer *p)
 	p->blamed = false;
 	p->serve_cnt = 0;
 	p->fallback_ns = 0;
+	p->faulty = false;
+	p->message_ns = p->block_rx_ns = p->hope_ns = 0;
+	p->hope_bytes = p->block_bytes;
 }
 
 static void lost(struct sync *s, struct peer *p)
 {
 	p->ended_in = p->state;
 	protocol_presync_end(s, p);
-	if (p->state == PEER_READY && s->now_ns - p->state_since_ns >= BACKOFF_FORGIVE_NS)
+	if (p->state == PEER_READY && !p->faulty && s->now_ns - p->state_since_ns >= BACKOFF_FORGIVE_NS)
 		p->backoff_ns = 0;
 	if (s->on) {
 		if (p->role == SYNC_BLOCKS)
@@ -120,22 +123,6 @@ static void go_on_without(struct sync *s, struct peer *p)
 	if (p->role == SYNC_BLOCKS)
 		download_schedule(s);
 	peer_flush(s, peer_other(s, p));
-}
-
-/* Doubles what the last attempt waited, and spreads it by a quarter each way. */
-static void back_off(struct sync *s, struct peer *p)
-{
-	uint64_t b = p->backoff_ns * 2;
-	uint64_t min = p->gave_way ? YIELD_BACKOFF_MIN_NS : BACKOFF_MIN_NS;
-	uint64_t max = p->gave_way ? YIELD_BACKOFF_MAX_NS : BACKOFF_MAX_NS;
-
-	if (b < min)
-		b = min;
-	if (b > max)
-		b = max;
-	p->gave_way = false;
-	p->backoff_ns = b;
-	p->dial_at_ns = s->now_ns + b * 3 / 4 + sync_random(s) % (b / 2);
 }
 
 void peer_hang_up(struct sync *s, struct peer *p)
@@ -160,6 +147,7 @@ void peer_drop(struct sync *s, struct peer *p, enum sync_counter why)
 		return;
 	p->drops++;
 	p->last_error = peer_count(s, p, why);
+	trust_fault(s, p, why);
 	peer_hang_up(s, p);
 	go_on_without(s, p);
 }
@@ -181,7 +169,7 @@ void peer_dial(struct sync *s, struct peer *p)
 		return;
 	}
 	p->last_error = "no_connection";
-	back_off(s, p);
+	trust_back_off(s, p);
 	peer_set_state(s, p, PEER_WAITING);
 }
 
@@ -221,13 +209,15 @@ void sync_closed(struct sync *s, uint32_t conn_id, enum net_close_reason why, ui
 		s->now_ns = now_ns;
 	if (p->state == PEER_WAITING)
 		return;
+	if (s->on && (why == NET_CLOSED_REMOTE || why == NET_CLOSED_RESET))
+		trust_closed_by_node(s, p);
 	if (p->state != PEER_CLOSING) {
 		peer_count(s, p, reason[why].cnt);
 		p->drops++;
 		p->last_error = reason[why].name;
 		lost(s, p);
 	}
-	back_off(s, p);
+	trust_back_off(s, p);
 	peer_set_state(s, p, PEER_WAITING);
 	if (s->on && p->role == SYNC_BLOCKS)
 		push_blocks_ended(s, p, why == NET_CLOSED_REMOTE || why == NET_CLOSED_RESET, fallback_ns);
@@ -245,6 +235,8 @@ void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *data, size_t sz,
 	};
 	struct peer *p = peer_of_conn(s, conn_id);
 	uint32_t generation = p->generation;
+	size_t all = sz;
+	bool block_data;
 	enum p2p_stream_event e;
 
 	if (rx_ns > s->now_ns)
@@ -253,12 +245,15 @@ void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *data, size_t sz,
 		return;
 	p->bytes_in += sz;
 	p->last_rx_ns = s->now_ns;
+	block_data = p2p_stream_in_block(&p->stream);
 	do {
 		size_t used;
 
 		e = p2p_stream_feed(&p->stream, data, sz, &used);
 		data += used;
 		sz -= used;
+		if (e != P2P_STREAM_MORE)
+			p->message_ns = 0;
 		switch (e) {
 		case P2P_STREAM_MORE:
 			break;
@@ -266,6 +261,8 @@ void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *data, size_t sz,
 			protocol_message(s, p);
 			break;
 		case P2P_STREAM_BLOCK_HEAD:
+			block_data = true;
+			pace_block_begins(s, p);
 			if (p->state == PEER_READY)
 				download_block_head(s, p, rx_ns);
 			else
@@ -282,6 +279,8 @@ void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *data, size_t sz,
 			break;
 		}
 	} while (e != P2P_STREAM_MORE && p->generation == generation);
+	if (p->generation == generation)
+		pace_data(s, p, all, block_data);
 }
 
 /* ---- output ---- */
@@ -402,27 +401,22 @@ static uint64_t later(uint64_t a, uint64_t b)
 }
 
 /* The deadline that has passed, or CNT_CNT. */
-static enum sync_counter overdue_ready(const struct sync *s, const struct peer *p)
+static enum sync_counter overdue_ready(struct sync *s, struct peer *p)
 {
-	if (p->owed_cnt > 0) {
-		uint64_t asked = p->owed[0].asked_ns;
+	enum sync_counter why = pace_overdue(s, p);
 
-		if (sync_since(s, later(p->last_rx_ns, asked)) > DEADLINE_BYTE_NS)
-			return CNT_peer_drop_stall;
-		if (sync_since(s, later(p->last_block_ns, asked)) > DEADLINE_BLOCK_NS)
-			return CNT_peer_drop_block_deadline;
-	} else {
-		/* A node answers nothing else while it still has blocks to send. */
-		if (p->ping_out && sync_since(s, later(p->ping_sent_ns, p->last_block_ns)) > DEADLINE_PONG_NS)
-			return CNT_peer_drop_ping_timeout;
-		if (p->headers_asked &&
-		    sync_since(s, later(p->headers_asked_ns, p->last_block_ns)) > DEADLINE_HEADERS_NS)
-			return CNT_peer_drop_headers_timeout;
-	}
+	/* A node answers nothing else while it still has blocks to send. */
+	if (why != CNT_CNT || p->owed_cnt > 0)
+		return why;
+	if (p->ping_out && sync_since(s, later(p->ping_sent_ns, p->last_block_ns)) > DEADLINE_PONG_NS)
+		return CNT_peer_drop_ping_timeout;
+	if (p->headers_asked &&
+	    sync_since(s, later(p->headers_asked_ns, p->last_block_ns)) > DEADLINE_HEADERS_NS)
+		return CNT_peer_drop_headers_timeout;
 	return CNT_CNT;
 }
 
-static enum sync_counter overdue(const struct sync *s, const struct peer *p)
+static enum sync_counter overdue(struct sync *s, struct peer *p)
 {
 	uint64_t send_ns = p->role == SYNC_PUSH ? DEADLINE_PUSH_SEND_NS : DEADLINE_SEND_NS;
 
@@ -455,7 +449,7 @@ void peer_timers(struct sync *s, struct peer *p)
 		return;
 	}
 	if (p->state == PEER_WAITING && s->now_ns >= p->dial_at_ns &&
-	    (p->role == SYNC_BLOCKS || push_may_dial(s, p))) {
+	    (p->role == SYNC_BLOCKS ? trust_may_dial(s, p) : push_may_dial(s, p))) {
 		peer_dial(s, p);
 		return;
 	}

@@ -3,6 +3,8 @@
 
 #include "sync/sync_priv.h"
 
+#define LAGGING_BLOCKS 2u /* one behind is on the way */
+
 const char *const sync_counter_name[CNT_CNT] = {
 #define C(name) #name "_total",
 	SYNC_COUNTERS(C)
@@ -130,7 +132,9 @@ int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now
 	s->base = s->applied = s->fork = s->best_seen = headers_best(s->chain);
 	headers_ref(s->chain, s->applied);
 	headers_ref(s->chain, s->base);
-	s->bad_known = false;
+	s->bad_known = s->pool_dry = false;
+	s->aside_cnt = 0;
+	s->wait_since_ns = 0;
 	s->tick_ns = 0;
 	for (uint32_t i = 0; i < s->peer_cnt; i++)
 		s->peer[i]->dial_at_ns = s->push[i]->dial_at_ns = now_ns;
@@ -239,8 +243,10 @@ bool sync_tick(struct sync *s, uint64_t now_ns)
 		peer_timers(s, s->peer[i]);
 		peer_timers(s, s->push[i]);
 	}
+	pace_tick(s);
 	sync_base_try(s);
 	download_tick(s);
+	branch_tick(s);
 	broadcast_tick(s);
 	return true;
 }
@@ -283,15 +289,20 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max)
 
 void sync_each_counter(const struct sync *s, void (*cb)(void *arg, const char *name, uint64_t value), void *arg)
 {
-	uint32_t push_ready = 0, measured = 0;
+	uint32_t push_ready = 0, measured = 0, banned = 0;
 
 	for (uint32_t i = 0; i < s->peer_cnt; i++) {
 		push_ready += s->push[i]->state == PEER_READY;
 		measured += s->peer[i]->presync != NULL ? presync_measured(s->peer[i]->presync) : 0;
+		banned += trust_is_banned(s, s->peer[i]);
 	}
 	for (unsigned i = 0; i < CNT_CNT; i++)
 		cb(arg, sync_counter_name[i], s->counter[i]);
 	cb(arg, "push_ready_peers", push_ready);
+	cb(arg, "peers_banned", banned);
+	cb(arg, "branches_aside", branch_aside_cnt(s));
+	cb(arg, "next_block_wait_ms",
+	   s->on && s->wait_since_ns != 0 ? sync_since(s, s->wait_since_ns) / NS_PER_MS : 0);
 	cb(arg, "headers", s->on ? headers_cnt(s->chain) : 0);
 	cb(arg, "headers_measured", measured);
 	cb(arg, "headers_min_work_reached", s->on && headers_has_min_work(s->chain));
@@ -322,7 +333,7 @@ void sync_peer_view(const struct sync *s, uint32_t peer_id, struct sync_peer_vie
 
 	memset(v, 0, sizeof(*v));
 	v->addr = p->addr;
-	v->state = state_name(p->state);
+	v->state = p->state == PEER_WAITING && trust_is_banned(s, p) ? "banned" : state_name(p->state);
 	memcpy(v->user_agent, p->agent, sizeof(v->user_agent));
 	v->last_error = p->last_error;
 	v->services = p->services;
@@ -335,6 +346,15 @@ void sync_peer_view(const struct sync *s, uint32_t peer_id, struct sync_peer_vie
 	v->connects = p->connects;
 	v->drops = p->drops;
 	v->ready = p->state == PEER_READY;
+	v->speed = p->speed;
+	v->bans = p->bans;
+	v->ban_reason = p->ban_why;
+	if (trust_is_banned(s, p))
+		v->ban_s = (uint32_t)((p->ban_until_ns - s->now_ns) / NS_PER_S) + 1;
+	v->pruned = v->ready && trust_keeps_from(s, p) > 0;
+	v->lagging = s->on && v->ready && p->exhausted &&
+		     (p->reach == HEADERS_NONE ||
+		      headers_height(s->chain, headers_best(s->chain)) >= p->reach + LAGGING_BLOCKS);
 	v->push_state = state_name(push->state);
 	v->push_last_error = push->last_error;
 	v->push_connects = push->connects;

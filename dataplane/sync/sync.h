@@ -39,6 +39,23 @@
             connection within a second of that, nothing goes that way again for a minute.
             A node may grant one connection only, so the push connection gives way: when the block connection
             does not come back while it stands, and when the block connection is lost just after it was dialled.
+   Spread   A block that is announced is asked of who announced it first; many are spread over the peers that have
+            them, by their measured speed.  The next block to hand out is asked of another peer too after 10 s, or 2 s
+            while all else waits for it, and who let it wait is asked last for a minute or more.  Old blocks are not
+            asked of peers that have pruned them away, nor any of peers that did not announce them.
+   Slow     A block that arrives at less than 4 KiB/s, or than would bring it in 30 s, over 10 s, moves to another peer
+            that is faster, and its sender is dropped (peer_drop_slow_block_total).  Where no other is, the slow one
+            is kept as long as it brings 64 KiB in two minutes: the line may be ours.  Other messages and the
+            handshake have deadlines from their first byte.
+   Bans     A peer that lies, or fails three times in a row, is not dialled for ban_s, but only while another ready peer
+            has the best chain and blocks come; else the back-off alone counts, 30 s at most.  So no peer, and
+            no fault of ours, cuts the tower off for long.
+   Branches A body that does not belong to its header, or cannot be read, says that its sender is bad; one that does
+            and breaks a rule (sync/body.h) that the branch is: it is marked invalid, and the best of what is left
+            is followed.  When the next block of the best chain has not come for a minute (three while it is
+            arriving), and a ready peer has a chain that leads further than what was delivered, the branch is set
+            aside and tried again later (branches_aside, branches_set_aside_total); with no such chain it is
+            asked for without end, as often as back-off allows (next_block_wait_ms).
    Errors   Whatever a peer sends ends in a counted drop of that connection at worst (invariant I6). */
 #ifndef VIGIL_SYNC_SYNC_H
 #define VIGIL_SYNC_SYNC_H
@@ -82,6 +99,7 @@ struct sync_config {
 	/* The least work of a chain; NULL: the network's own, or none above a root of unknown work.  Borrowed. */
 	const struct u256 *min_chain_work;
 	uint64_t nonce_seed; /* randomness for nonces and jitter */
+	uint32_t ban_s;      /* seconds of a ban; 0: none are made */
 	/* Seconds since 1970, for the version message and header times. */
 	int64_t (*wall_time)(void *arg);
 };
@@ -177,12 +195,18 @@ void sync_chain_view(const struct sync *s, struct sync_chain_view *v);
 
 struct sync_peer_view {
 	struct net_addr addr;
-	const char *state; /* connecting, handshake, ready, waiting */
+	const char *state; /* connecting, handshake, ready, waiting, banned */
 	char user_agent[64];
 	const char *last_error; /* a counter name below, or a net_close_reason_name, or "" */
 	uint64_t services, bytes_in, bytes_out;
 	uint32_t version, height, ping_us, blocks, connects, drops;
+	uint64_t speed;         /* bytes of blocks a second, smoothed; 0: not known */
+	uint32_t bans;          /* so far */
+	uint32_t ban_s;         /* seconds left; 0: not banned */
+	const char *ban_reason; /* of the last one: a counter name, or "" */
 	bool ready;
+	bool pruned;  /* does not have old blocks, or would not give them */
+	bool lagging; /* has said all it knows, and that is two blocks or more behind, or another branch */
 	/* All above is the block connection's. */
 	const char *push_state, *push_last_error;
 	uint32_t push_connects, push_drops;
@@ -206,6 +230,9 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
      headers_min_work_reached  1 once the best chain has the least work
      push_yields_total     they gave way to the block connection
      push_bars_total       the block connection was lost to a transaction pushed on it
+     peers_banned          now
+     branches_aside        now
+     next_block_wait_ms    how long the next block has been waited for, 0: it is not
      tx_fallbacks_total    of tx_pushed_total, by the block connection
      tx_moved_total        waited for a connection that was lost, and went by the peer's other one */
 void sync_each_counter(const struct sync *s, void (*cb)(void *arg, const char *name, uint64_t value),

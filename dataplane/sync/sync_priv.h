@@ -3,7 +3,9 @@
    sync.c       sessions, time, views            download.c   the window of blocks and who is asked for them
    peers.c      one peer's life and output       events.c     chain events out, verdicts in
    protocol.c   what a peer says                 broadcast.c  our transactions
-   push.c       a peer's second connection */
+   push.c       a peer's second connection       branch.c     branches that are invalid or do not come
+   trust.c      bans, back-off, pruned peers     body.c       proof that a header is invalid
+   pace.c       speed, and what is too slow */
 #ifndef VIGIL_SYNC_SYNC_PRIV_H
 #define VIGIL_SYNC_SYNC_PRIV_H
 
@@ -21,6 +23,9 @@
 #define SYNC_WINDOW_MAX   1024u /* a power of two */
 #define SYNC_OUT_SZ_MAX   (1u << 20)
 #define SYNC_SERVE_MAX    64u
+#define STRIKES_MAX       3u
+#define ASIDE_MAX         16u
+#define PRUNED_KEEPS      288u /* blocks below its tip that a pruned node serves */
 
 /* Every wait of a peer and its deadline; see deadlines_check.  The state PEER_CLOSING has none: the
    transport's contract is that sync_closed follows. */
@@ -28,17 +33,38 @@
 #define DEADLINE_HANDSHAKE_NS (60 * NS_PER_S)  /* version and verack, from the connect on */
 #define DEADLINE_PONG_NS      (90 * NS_PER_S)  /* while no block is owed */
 #define DEADLINE_HEADERS_NS   (120 * NS_PER_S) /* a reply to getheaders */
-#define DEADLINE_BYTE_NS      (30 * NS_PER_S)  /* any byte, while blocks are owed */
-#define DEADLINE_BLOCK_NS     (120 * NS_PER_S) /* the next owed block */
-#define DEADLINE_SEND_NS      (60 * NS_PER_S)  /* the transport takes a byte of ours */
-#define DEADLINE_PUSH_SEND_NS (5 * NS_PER_S)   /* the same on a push connection: penalties wait there */
+#define DEADLINE_BYTE_NS      (30 * NS_PER_S)  /* a byte of a block, while blocks are owed */
+#define DEADLINE_BLOCK_NS     (120 * NS_PER_S) /* the next owed block, or PACE_HOPE_SZ of it */
+#define DEADLINE_MESSAGE_NS \
+	(30 * NS_PER_S) /* a message that has begun, no block, plus its size at PACE_MIN .. */
+#define DEADLINE_MESSAGE_MAX_NS (120 * NS_PER_S) /* .. at most */
+#define DEADLINE_SEND_NS        (60 * NS_PER_S)  /* the transport takes a byte of ours */
+#define DEADLINE_PUSH_SEND_NS   (5 * NS_PER_S)   /* the same on a push connection: penalties wait there */
+
+/* A block that is arriving, while another peer would be faster: in every window of PACE_NS at least PACE_MIN bytes a
+   second, and as much as brings the whole block in PACE_BLOCK_NS. */
+#define PACE_NS       (10 * NS_PER_S)
+#define PACE_MIN      4096u
+#define PACE_BLOCK_NS (30 * NS_PER_S)
+#define PACE_HOPE_SZ  65536u
 
 /* Not deadlines but rhythms. */
 #define PERIOD_PING_NS       (30 * NS_PER_S) /* up to twice that, at random */
 #define PERIOD_HEADERS_NS    (30 * NS_PER_S) /* the same */
 #define PROBE_NS             (5 * NS_PER_S) /* silence after which a ping asks whether a block was passed over */
 #define HEDGE_NS             (10 * NS_PER_S) /* the next block to hand out is also asked of another peer */
-#define BASE_GRACE_NS        (3 * NS_PER_S)  /* for other connected peers' headers, before the base is fixed */
+#define HEDGE_BLOCKED_NS     (2 * NS_PER_S)  /* the same while everything else waits for it */
+#define AVOID_MIN_NS         (60 * NS_PER_S) /* a peer for which that was done is asked when no other can, doubling */
+#define AVOID_MAX_NS         (600 * NS_PER_S)
+#define UNDELIVERED_NS       (60 * NS_PER_S)  /* without the next block; thrice that while it is arriving */
+#define UNDELIVERED_AGAIN_NS (20 * NS_PER_S)  /* of a branch that was set aside before */
+#define ASIDE_MIN_NS         (120 * NS_PER_S) /* until it is tried again, doubling */
+#define ASIDE_MAX_NS         (3600 * NS_PER_S)
+#define ASIDE_LOOK_NS        (5 * NS_PER_S)
+#define BAN_LIFT_NS          (30 * NS_PER_S) /* of waiting for the next block */
+#define PRUNED_BELIEF_NS     (600 * NS_PER_S)
+#define PRUNED_BLAME_NS      (5 * NS_PER_S) /* from a request for an old block to the other's end */
+#define BASE_GRACE_NS        (3 * NS_PER_S) /* for other connected peers' headers, before the base is fixed */
 #define BACKOFF_MIN_NS       (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS       (30 * NS_PER_S)
 #define BACKOFF_FORGIVE_NS   (30 * NS_PER_S) /* a connection that was ready for this long resets the back-off */
@@ -75,6 +101,7 @@
 	C(who##_drop_handshake_timeout) \
 	C(who##_drop_ping_timeout)      \
 	C(who##_drop_unrequested_block) \
+	C(who##_drop_slow_message)      \
 	C(who##_drop_send_queue)        \
 	C(who##_drop_send_stall)
 
@@ -96,6 +123,10 @@
 	C(peer_drop_block_parse)         \
 	C(peer_drop_block_merkle)        \
 	C(peer_drop_block_mutated)       \
+	C(peer_drop_block_invalid)       \
+	C(peer_drop_slow_block)          \
+	C(peer_drop_branch_withheld)     \
+	C(peer_bans)                     \
 	C(push_yields)                   \
 	C(push_bars)                     \
 	C(headers_added)                 \
@@ -110,11 +141,16 @@
 	C(blocks_late)                   \
 	C(blocks_moved)                  \
 	C(blocks_hedged)                 \
+	C(blocks_slow)                   \
+	C(blocks_pruned_away)            \
 	C(blocks_good)                   \
 	C(blocks_bad)                    \
 	C(blocks_bad_again)              \
 	C(blocks_cancelled)              \
 	C(pool_empty)                    \
+	C(branches_invalid)              \
+	C(branches_set_aside)            \
+	C(branches_taken_back)           \
 	C(reorgs)                        \
 	C(disconnects)                   \
 	C(messages_skipped)              \
@@ -202,6 +238,24 @@ struct peer {
 	uint64_t fallback_ns; /* block connection: when a transaction was last pushed on it; 0: never */
 	uint64_t bar_until_ns;
 
+	/* trust.c */
+	uint64_t ban_until_ns;
+	const char *ban_why; /* "": never */
+	uint32_t bans, strikes;
+	bool faulty;         /* this connection ended by its fault */
+	uint32_t keeps_from; /* lowest block it still has, believed until .. */
+	uint64_t keeps_until_ns;
+
+	/* pace.c; what is a peer's outlives its connection */
+	uint64_t speed; /* bytes a second, 0: not known */
+	uint64_t speed_from_ns, speed_bytes;
+	uint64_t avoid_until_ns, avoid_ns;
+	uint64_t message_ns;  /* the message now on the stream began; 0: none */
+	uint64_t block_rx_ns; /* the last byte of a block came */
+	uint64_t block_bytes;
+	uint64_t pace_from_ns, hope_ns, hope_bytes;
+	uint32_t pace_left; /* missing of the block at pace_from_ns */
+
 	uint64_t backoff_ns, dial_at_ns;
 	/* Push connection: it was dialled just before the other one ended; it was hung up in favour of the other. */
 	bool blamed, gave_way;
@@ -229,6 +283,13 @@ struct handed {
 	uint32_t session, epoch, peer_id;
 	uint32_t applied, fill_next; /* a reference to applied is held */
 	bool filling;
+};
+
+/* A branch that was set aside, by its first block; kept when it is taken back, for the back-off. */
+struct aside {
+	struct hash256 hash;
+	uint64_t retry_ns, backoff_ns;
+	bool active;
 };
 
 struct bcast {
@@ -279,6 +340,14 @@ struct sync {
 	struct hash256 bad_hash; /* the last bad block, and who sent it */
 	uint32_t bad_peer;
 	bool bad_known;
+	uint64_t bad_since_ns; /* first bad copy of it */
+
+	struct aside aside[ASIDE_MAX];
+	uint32_t aside_cnt;
+	struct hash256 wait_hash; /* the next block, waited for .. */
+	uint64_t wait_since_ns;   /* .. since; 0: it is not */
+	bool pool_dry;
+	uint64_t speed_max; /* of ready peers */
 
 	struct bcast *bcast;
 	uint32_t bcast_cap;
@@ -343,6 +412,44 @@ uint8_t *peer_out(struct sync *s, struct peer *p, size_t sz);
 void peer_send(struct sync *s, struct peer *p, enum p2p_type type, size_t payload_sz);
 void peer_flush(struct sync *s, struct peer *p);
 
+/* trust.c */
+/* p is about to be dropped for `why`. */
+void trust_fault(struct sync *s, struct peer *p, enum sync_counter why);
+bool trust_is_banned(const struct sync *s, const struct peer *p);
+/* It is not banned, or cannot be done without. */
+bool trust_may_dial(const struct sync *s, const struct peer *p);
+void trust_back_off(struct sync *s, struct peer *p);
+/* The lowest block that it can be asked for. */
+uint32_t trust_keeps_from(const struct sync *s, const struct peer *p);
+/* It does not have the block.  True when that is no fault: as old as pruned nodes lack.  It is not asked for such blocks
+   for a while then. */
+bool trust_lacks(struct sync *s, struct peer *p, const struct hash256 *hash);
+/* The node has ended p's connection, of which everything is still as it was. */
+void trust_closed_by_node(struct sync *s, struct peer *p);
+
+/* pace.c */
+void pace_busy(struct sync *s, struct peer *p);  /* the first block is owed */
+void pace_block(struct sync *s, struct peer *p); /* one has come, wanted or not */
+void pace_block_begins(struct sync *s, struct peer *p);
+/* sz bytes have been fed to the stream. */
+void pace_data(struct sync *s, struct peer *p, size_t sz, bool block_data);
+void pace_tick(struct sync *s);
+/* How many times faster the fastest peer is, 1 when much the same. */
+uint32_t pace_ratio(const struct sync *s, const struct peer *p);
+/* How many blocks may be asked of it at a time. */
+uint32_t pace_quota(const struct sync *s, const struct peer *p);
+bool pace_is_avoided(const struct sync *s, const struct peer *p);
+void pace_avoid(struct sync *s, struct peer *p);
+/* For what p is to be dropped now, or CNT_CNT.  p is ready. */
+enum sync_counter pace_overdue(struct sync *s, struct peer *p);
+
+/* branch.c */
+void branch_tick(struct sync *s);
+void branch_good(struct sync *s, const struct hash256 *hash);
+/* The block has been proven invalid. */
+void branch_condemn(struct sync *s, const struct hash256 *hash);
+uint32_t branch_aside_cnt(const struct sync *s);
+
 /* push.c */
 bool push_may_dial(const struct sync *s, const struct peer *p);
 /* Which connection a transaction for this peer goes by; NULL: none now. */
@@ -377,6 +484,7 @@ void download_not_found(struct sync *s, struct peer *p, const struct hash256 *ha
 /* The answer to ping number ping_no came. */
 void download_pong(struct sync *s, struct peer *p, uint32_t ping_no);
 void download_tick(struct sync *s);
+bool download_can_serve(const struct sync *s, const struct peer *p, uint32_t height);
 struct slot *download_head(struct sync *s); /* the next block to hand out, or NULL */
 void download_pop(struct sync *s);
 

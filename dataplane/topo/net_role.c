@@ -464,6 +464,7 @@ struct net_role *net_role_new(const struct options *o, struct scan *scan, const 
 		.inflight_per_peer = o->inflight,
 		.stripped = o->stripped,
 		.min_chain_work = o->has_min_chain_work ? &o->min_chain_work : NULL,
+		.ban_s = o->ban_s,
 		.wall_time = wall_time,
 	};
 

@@ -19,6 +19,7 @@ enum option_id {
 	OPT_WINDOW,
 	OPT_BUFFERS,
 	OPT_INFLIGHT,
+	OPT_BAN,
 	OPT_NET_LCORE,
 	OPT_SCAN_LCORES,
 	OPT_BUSY,
@@ -54,6 +55,8 @@ static const struct option_doc docs[] = {
 	{OPT_WINDOW, "window", "N", "blocks to run ahead of vigild's acknowledgements (32)"},
 	{OPT_BUFFERS, "block-buffers", "N", "4 MB buffers for blocks on their way (32)"},
 	{OPT_INFLIGHT, "inflight", "N", "blocks asked of one peer at a time (16)"},
+	{OPT_BAN, "ban-seconds", "N",
+	 "how long a node that lied is not dialled while others serve, 0 to 86400 (600)"},
 	{OPT_NET_LCORE, "net-lcore", "N", "lcore of port, TCP and P2P (chosen)"},
 	{OPT_SCAN_LCORES, "scan-lcores", "N,...", "lcores of the scan, one index shard each (chosen)"},
 	{OPT_BUSY, "busy-poll", NULL, "never sleep, however idle"},
@@ -182,6 +185,8 @@ static bool set(struct options *o, enum option_id id, const char *arg)
 		return u32(arg, 2, 4096, &o->block_bufs);
 	case OPT_INFLIGHT:
 		return u32(arg, 1, 128, &o->inflight);
+	case OPT_BAN:
+		return u32(arg, 0, 86400, &o->ban_s);
 	case OPT_NET_LCORE:
 		return u32(arg, 0, 1023, &o->net_lcore);
 	case OPT_SCAN_LCORES:
@@ -292,6 +297,7 @@ enum options_result options_parse(struct options *o, int argc, char **argv)
 		.window = 32,
 		.block_bufs = 32,
 		.inflight = 16,
+		.ban_s = 600,
 		.net_lcore = LCORE_NONE,
 		.idle_sleep_us = 1000,
 		.cpu_mask = UINT32_MAX,

@@ -21,6 +21,7 @@ struct options {
 	uint32_t window;
 	uint32_t block_bufs;
 	uint32_t inflight;
+	uint32_t ban_s;
 	uint32_t net_lcore; /* LCORE_NONE: chosen from the EAL's lcores */
 	uint32_t scan_lcore[SCAN_LCORE_MAX];
 	uint32_t scan_lcore_cnt; /* 0: chosen */

@@ -16,9 +16,29 @@ uint32_t lab_rnd(struct lab *l)
 
 /* ---- the chain ---- */
 
+/* Two coinbases that differ in a byte of their scripts. */
+static size_t two_coinbases(uint8_t *out)
+{
+	static const uint8_t tx[64] = {
+		1, 0, 0, 0, 1,    [37] = 0xff, 0xff, 0xff, 0xff, /* version, one input, null outpoint */
+		3, 1, 2, 3, 0xff, 0xff,        0xff, 0xff,       /* script, sequence */
+		1, 0, 0, 0, 0,    0,           0,    0,    0,    1, 0x51, /* an output */
+	};
+
+	out[0] = 2;
+	memcpy(out + 1, tx, 64);
+	memcpy(out + 65, tx, 64);
+	out[65 + 43]++;
+	return 129;
+}
+
 void lab_body(const struct lab_block *b, uint8_t *out)
 {
 	memcpy(out, b->header, HEADER_SZ);
+	if (b->body == LAB_BODY_INVALID) {
+		two_coinbases(out + HEADER_SZ);
+		return;
+	}
 	for (uint32_t i = HEADER_SZ; i < b->sz; i++)
 		out[i] = (uint8_t)(b->hash.b[i % 16] + i);
 }
@@ -49,6 +69,29 @@ uint32_t lab_mine(struct lab *l, uint32_t parent, uint32_t cnt)
 		parent = l->block_cnt++;
 	}
 	return parent;
+}
+
+uint32_t lab_mine_invalid(struct lab *l, uint32_t parent)
+{
+	uint32_t i = lab_mine(l, parent, 1);
+	struct lab_block *b = &l->block[i];
+	struct header_fields f;
+	struct hash256 txid[2];
+	uint8_t body[200];
+	size_t sz = two_coinbases(body);
+
+	txid[0] = sha256d(body + 1, 64);
+	txid[1] = sha256d(body + 65, 64);
+	header_decode(&f, b->header);
+	f.merkle = sha256d(txid, sizeof(txid));
+	do {
+		f.nonce++;
+		header_encode(b->header, &f);
+		b->hash = header_hash(b->header);
+	} while (!pow_valid(l->cfg.network, &b->hash, f.bits));
+	b->sz = (uint32_t)(HEADER_SZ + sz);
+	b->body = LAB_BODY_INVALID;
+	return i;
 }
 
 uint32_t lab_ancestor(const struct lab *l, uint32_t block, uint32_t height)
@@ -120,14 +163,16 @@ static int64_t op_wall(void *arg)
 
 /* ---- the caller ---- */
 
-static bool block_is_right(const struct lab *l, const struct chain_event *ev)
+static enum block_verdict verdict(const struct lab *l, const struct chain_event *ev)
 {
 	static uint8_t want[4096];
 	uint32_t b = lab_find(l, ev->hash.b);
 
 	assert_int_not_equal(b, UINT32_MAX);
 	lab_body(&l->block[b], want);
-	return ev->buf->sz == l->block[b].sz && memcmp(ev->buf->data, want, ev->buf->sz) == 0;
+	if (ev->buf->sz != l->block[b].sz || memcmp(ev->buf->data, want, ev->buf->sz) != 0)
+		return BLOCK_BAD_MERKLE;
+	return l->block[b].body == LAB_BODY_INVALID ? BLOCK_BAD_PARSE : BLOCK_GOOD;
 }
 
 static void apply(struct lab *l, const struct chain_event *ev)
@@ -182,9 +227,9 @@ static void scan_one(struct lab *l)
 	memmove(&l->pending[0], &l->pending[1], --l->pending_cnt * sizeof(ev));
 	if (l->have_bad && ev.epoch == l->bad_epoch)
 		v = BLOCK_CANCELLED;
-	else if (ev.buf != NULL && !block_is_right(l, &ev))
-		v = BLOCK_BAD_MERKLE;
-	if (v == BLOCK_BAD_MERKLE) {
+	else if (ev.buf != NULL)
+		v = verdict(l, &ev);
+	if (v == BLOCK_BAD_MERKLE || v == BLOCK_BAD_PARSE) {
 		l->have_bad = true;
 		l->bad_epoch = ev.epoch;
 		l->bad_verdicts++;
@@ -291,12 +336,7 @@ static uint8_t *map_buf(void)
 	return p;
 }
 
-struct lab *lab_new(uint32_t node_cnt, uint32_t seed)
-{
-	return lab_new_needing(node_cnt, seed, 0);
-}
-
-struct lab *lab_new_needing(uint32_t node_cnt, uint32_t seed, uint64_t min_work)
+static struct lab *lab_new_with(uint32_t node_cnt, uint32_t seed, uint64_t min_work, uint32_t ban_s)
 {
 	static const struct sync_ops ops = {
 		lab_dial,   lab_send_room, lab_take,        lab_hang_up,
@@ -311,6 +351,7 @@ struct lab *lab_new_needing(uint32_t node_cnt, uint32_t seed, uint64_t min_work)
 				      .recent_blocks = 6,
 				      .inflight_per_peer = 16,
 				      .nonce_seed = seed,
+				      .ban_s = ban_s,
 				      .wall_time = op_wall};
 	l->min_work.l[0] = min_work;
 	if (min_work != 0)
@@ -338,6 +379,21 @@ struct lab *lab_new_needing(uint32_t node_cnt, uint32_t seed, uint64_t min_work)
 	}
 	l->node_cnt = node_cnt;
 	return l;
+}
+
+struct lab *lab_new(uint32_t node_cnt, uint32_t seed)
+{
+	return lab_new_with(node_cnt, seed, 0, 60);
+}
+
+struct lab *lab_new_needing(uint32_t node_cnt, uint32_t seed, uint64_t min_work)
+{
+	return lab_new_with(node_cnt, seed, min_work, 60);
+}
+
+struct lab *lab_new_ban(uint32_t node_cnt, uint32_t seed, uint32_t ban_s)
+{
+	return lab_new_with(node_cnt, seed, 0, ban_s);
 }
 
 void lab_free(struct lab *l)

@@ -24,11 +24,20 @@
 #define LAB_MS        1000000ull
 #define LAB_S         1000000000ull
 
+/* What the nodes have of a block. */
+enum lab_body {
+	LAB_BODY_GOOD,
+	LAB_BODY_INVALID,  /* its own, but with two coinbases: see lab_mine_invalid */
+	LAB_BODY_WITHHELD, /* nothing: they pass over the request */
+	LAB_BODY_BROKEN    /* another one: the scan finds the wrong merkle root */
+};
+
 struct lab_block {
 	struct hash256 hash;
 	uint8_t header[HEADER_SZ];
 	uint32_t parent, height;
 	uint32_t sz; /* of the whole block; its body follows from its hash */
+	enum lab_body body;
 };
 
 /* What a node does wrong, from the moment it is set. */
@@ -59,6 +68,8 @@ struct lab_node {
 	uint32_t tip;     /* block of its best chain */
 	bool only_one;    /* refuses a second connection */
 	bool newest_only; /* ends the first when a second one comes */
+	uint32_t keeps;   /* lowest block it still has; what it does when asked for an older one: */
+	enum { LAB_OLD_SILENCE, LAB_OLD_NOTFOUND, LAB_OLD_HANG_UP } old;
 
 	bool listening, linked, up, sendheaders, refuse;
 	enum lab_fault fault;
@@ -71,8 +82,12 @@ struct lab_node {
 	bool ended;     /* reads nothing any more */
 	uint64_t services;
 	int32_t version;
-	uint32_t window; /* bytes sync may send at once; 0: any number */
-	uint64_t nonce;  /* of sync's version message */
+	uint32_t window;   /* bytes sync may send at once; 0: any number */
+	uint32_t rate;     /* bytes a second that it sends, 0: any number */
+	uint64_t rate_ns;  /* sent up to then */
+	uint64_t delay_ns; /* before each block */
+	uint64_t hold_ns;  /* nothing is sent before */
+	uint64_t nonce;    /* of sync's version message */
 	struct p2p_version hello;
 	unsigned hello_cnt, verack_cnt, getheaders_cnt, getdata_cnt, ping_cnt, pong_cnt, dial_cnt;
 	uint64_t dial_ns[64];
@@ -126,11 +141,15 @@ struct lab {
 struct lab *lab_new(uint32_t node_cnt, uint32_t seed);
 /* The same with a least chain work; each block's is 2, genesis included. */
 struct lab *lab_new_needing(uint32_t node_cnt, uint32_t seed, uint64_t min_work);
+/* The same with bans of so many seconds (60); 0: none. */
+struct lab *lab_new_ban(uint32_t node_cnt, uint32_t seed, uint32_t ban_s);
 /* Ends the session and checks that every buffer came back. */
 void lab_free(struct lab *l);
 
 /* Mines cnt blocks on parent (0 is genesis); returns the last. */
 uint32_t lab_mine(struct lab *l, uint32_t parent, uint32_t cnt);
+/* One block whose body proves it invalid. */
+uint32_t lab_mine_invalid(struct lab *l, uint32_t parent);
 uint32_t lab_ancestor(const struct lab *l, uint32_t block, uint32_t height);
 /* The node's best chain changes; it announces that if it is connected. */
 void lab_set_tip(struct lab_node *n, uint32_t block);

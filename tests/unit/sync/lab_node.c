@@ -78,7 +78,7 @@ static void send_block(struct lab_node *n, const struct lab_block *b)
 	size_t before = n->out_sz;
 
 	lab_body(b, raw);
-	if (n->fault == LAB_CORRUPT)
+	if (n->fault == LAB_CORRUPT || b->body == LAB_BODY_BROKEN)
 		raw[HEADER_SZ] ^= 0x10;
 	lab_send(n, P2P_BLOCK, raw, b->sz);
 	if (n->dead)
@@ -137,6 +137,18 @@ static void on_getheaders(struct lab_node *n)
 	send_headers(n, above, n->tip);
 }
 
+/* Asked for a block that it has no more.  False: it hung up. */
+static bool old_block(struct lab_node *n, const struct p2p_inv_item *item)
+{
+	uint8_t out[3 + P2P_INV_STRIDE];
+
+	if (n->old == LAB_OLD_NOTFOUND)
+		lab_send(n, P2P_NOTFOUND, out, p2p_inv_encode(out, item, 1));
+	if (n->old == LAB_OLD_HANG_UP)
+		n->cut = n->dead = n->ended = true;
+	return n->old != LAB_OLD_HANG_UP;
+}
+
 static void on_getdata(struct lab_node *n)
 {
 	struct lab *l = n->lab;
@@ -152,6 +164,15 @@ static void on_getdata(struct lab_node *n)
 		assert_int_equal(item.type, l->cfg.stripped ? P2P_INV_BLOCK : P2P_INV_WITNESS_BLOCK);
 		assert_int_not_equal(b, UINT32_MAX);
 		assert_int_not_equal(b, 0); /* genesis is never asked for */
+		if (l->block[b].height < n->keeps) {
+			if (!old_block(n, &item))
+				return;
+			continue;
+		}
+		if (l->block[b].body == LAB_BODY_WITHHELD)
+			continue;
+		if (n->delay_ns != 0)
+			n->hold_ns = l->now_ns + n->delay_ns;
 		if (n->fault == LAB_UNREQUESTED) {
 			n->fault = LAB_GOOD;
 			send_block(n, &l->block[0]);
@@ -358,12 +379,20 @@ void lab_node_turn(struct lab_node *n)
 	}
 	if (n->linked && n->window != UINT32_MAX)
 		sync_sendable(l->sync, n->conn_id, l->now_ns);
-	while (n->linked && n->out_sz > 0) {
+	while (n->linked && n->out_sz > 0 && l->now_ns >= n->hold_ns) {
 		size_t piece = 1 + lab_rnd(l) % l->cut_max;
 		uint8_t *copy;
 
 		if (piece > n->out_sz)
 			piece = n->out_sz;
+		if (n->rate != 0) {
+			uint64_t may = (l->now_ns - n->rate_ns) * n->rate / LAB_S;
+
+			if (may == 0)
+				break;
+			piece = piece < may ? piece : may;
+			n->rate_ns = l->now_ns;
+		}
 		copy = malloc(piece);
 		memcpy(copy, n->out, piece);
 		memmove(n->out, n->out + piece, n->out_sz - piece);

@@ -93,10 +93,20 @@ static void a_peer_that_goes_silent_is_dropped_and_its_blocks_move(void **state)
 	expect_drop(LAB_SILENT, "peer_drop_ping_timeout_total", false, 200 * LAB_S);
 }
 
-static void a_stall_in_the_middle_of_a_block_ends_after_30_seconds(void **state)
+static void a_stall_in_the_middle_of_a_block_ends_after_10_seconds_and_alone_after_30(void **state)
 {
+	struct lab *l = lab_new(1, 43);
+	uint32_t tip = lab_mine(l, 0, 60);
+
 	(void)state;
-	expect_drop(LAB_HALF_BLOCK, "peer_drop_stall_total", true, 100 * LAB_S);
+	expect_drop(LAB_HALF_BLOCK, "peer_drop_slow_block_total", true, 100 * LAB_S);
+	lab_set_tip(&l->node[0], tip);
+	l->node[0].fault = LAB_HALF_BLOCK;
+	lab_resume(l, 0, 0);
+	assert_true(lab_reach(l, tip, 35 * LAB_S));
+	assert_int_equal(lab_counter(l, "peer_drop_stall_total"), 1);
+	assert_int_equal(lab_counter(l, "peer_bans_total"), 0);
+	lab_free(l);
 }
 
 static void a_peer_that_passes_over_a_block_is_found_out_by_a_ping(void **state)
@@ -150,7 +160,7 @@ static void a_bad_block_is_fetched_again_from_another_peer(void **state)
 /* Node 1 brings a bad copy of a block and is back at once, while node 0 is slow. */
 static void a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it(void **state)
 {
-	struct lab *l = lab_new(2, 90);
+	struct lab *l = lab_new_ban(2, 90, 0);
 	uint32_t tip = lab_mine(l, 0, 40);
 
 	(void)state;
@@ -471,7 +481,7 @@ int main(void)
 		cmocka_unit_test(headers_with_a_gap_drop_the_peer),
 		cmocka_unit_test(a_silent_peer_is_dropped_by_the_handshake_deadline),
 		cmocka_unit_test(a_peer_that_goes_silent_is_dropped_and_its_blocks_move),
-		cmocka_unit_test(a_stall_in_the_middle_of_a_block_ends_after_30_seconds),
+		cmocka_unit_test(a_stall_in_the_middle_of_a_block_ends_after_10_seconds_and_alone_after_30),
 		cmocka_unit_test(a_peer_that_passes_over_a_block_is_found_out_by_a_ping),
 		cmocka_unit_test(a_reset_in_the_middle_of_a_block_costs_only_the_connection),
 		cmocka_unit_test(a_bad_block_is_fetched_again_from_another_peer),
