@@ -13,13 +13,21 @@ struct u256 u256_mul_u32(const struct u256 *a, uint32_t m)
 	return r;
 }
 
-struct u256 u256_div_u32(const struct u256 *a, uint32_t d)
+struct u256 u256_mul_div_u32(const struct u256 *a, uint32_t m, uint32_t d)
 {
-	struct u256 r;
-	unsigned __int128 rest = 0;
+	struct u256 product, r;
+	unsigned __int128 acc = 0, rest;
 
+	for (unsigned i = 0; i < 4; i++) {
+		acc += (unsigned __int128)a->l[i] * m;
+		product.l[i] = (uint64_t)acc;
+		acc >>= 64;
+	}
+	if (acc >= d)
+		return (struct u256){{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX}};
+	rest = acc;
 	for (unsigned i = 4; i-- > 0;) {
-		rest = rest << 64 | a->l[i];
+		rest = rest << 64 | product.l[i];
 		r.l[i] = (uint64_t)(rest / d);
 		rest %= d;
 	}
@@ -32,8 +40,7 @@ static uint32_t scaled(const struct network *n, uint32_t bits, uint32_t span_s)
 	bool negative, overflow;
 	struct u256 t = pow_expand(bits, &negative, &overflow);
 
-	t = u256_mul_u32(&t, span_s);
-	t = u256_div_u32(&t, RULES_RETARGET_SPAN_S);
+	t = u256_mul_div_u32(&t, span_s, RULES_RETARGET_SPAN_S);
 	if (u256_cmp(&t, &n->pow_limit) > 0)
 		t = n->pow_limit;
 	return pow_compact(&t);

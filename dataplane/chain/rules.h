@@ -38,9 +38,11 @@ bool rules_bip94_ok(uint32_t interval, uint32_t height, uint32_t prev_time, uint
 /* Median of the last RULES_MEDIAN_CNT (or cnt, if fewer) of time[0..cnt), oldest first; cnt >= 1. */
 uint32_t rules_median_time(const uint32_t *time, uint32_t cnt);
 
-/* a * m / d and so on; the product must fit into 256 bits. */
+/* The product must fit into 256 bits. */
 struct u256 u256_mul_u32(const struct u256 *a, uint32_t m);
-struct u256 u256_div_u32(const struct u256 *a, uint32_t d);
+/* floor(a * m / d), all ones if that does not fit.  The product needs no room: also targets that anybody can mine, which
+   no network with a retarget has but tests and benchmarks do, are scaled exactly. */
+struct u256 u256_mul_div_u32(const struct u256 *a, uint32_t m, uint32_t d);
 
 /* Heights a locator names for a chain whose best block is at tip, from genesis on: newest first, the first
    12 consecutive, then twice the step each time, then 0.  Returns how many; out has room for 101. */

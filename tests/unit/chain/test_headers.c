@@ -454,7 +454,7 @@ static void a_million_headers_fit_and_stay_quick(void **state)
 	assert_int_equal(headers_find(h, &hash), tip);
 	assert_int_equal(headers_at(h, 1000000), tip);
 	print_message("%zu bytes for a million headers\n", headers_bytes(h));
-	assert_true(headers_bytes(h) <= 160u * 1000000u);
+	assert_true(headers_bytes(h) <= 150u * 1000000u);
 	headers_free(h);
 }
 

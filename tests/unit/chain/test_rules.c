@@ -347,6 +347,22 @@ static void an_anchor_at_the_start_of_a_period_gives_the_exact_rule_at_its_end(v
 	}
 }
 
+static void a_target_is_scaled_exactly_whatever_its_size(void **state)
+{
+	const struct u256 top = {{0, 0, 0, 0x4000000000000000}}, all = {{-1ull, -1ull, -1ull, -1ull}};
+	struct u256 r = u256_mul_div_u32(&top, 4838400, 2419200), three = {{3}};
+
+	(void)state;
+	assert_int_equal(r.l[3], 0x8000000000000000);
+	assert_int_equal(r.l[0] | r.l[1] | r.l[2], 0);
+	r = u256_mul_div_u32(&top, 5, 1);
+	assert_int_equal(u256_cmp(&r, &all), 0);
+	r = u256_mul_div_u32(&all, UINT32_MAX, UINT32_MAX);
+	assert_int_equal(u256_cmp(&r, &all), 0);
+	r = u256_mul_div_u32(&three, 7, 2);
+	assert_int_equal(r.l[0], 10);
+}
+
 static uint32_t put_branch(struct headers *h, const json_t *branch)
 {
 	uint32_t tip = headers_root_idx(h);
@@ -395,6 +411,7 @@ int main(void)
 		cmocka_unit_test(without_history_the_bounded_rule_holds),
 		cmocka_unit_test(the_median_is_asked_for_once_eleven_ancestors_are_known),
 		cmocka_unit_test(testnet4_may_not_go_back_in_time_at_a_boundary),
+		cmocka_unit_test(a_target_is_scaled_exactly_whatever_its_size),
 		cmocka_unit_test(versions_are_asked_for_from_their_heights_on),
 		cmocka_unit_test(an_anchor_at_the_start_of_a_period_gives_the_exact_rule_at_its_end),
 		cmocka_unit_test(fork_choice_matches_the_vectors),
