@@ -12,8 +12,9 @@
 
 #include "serve/report.h"
 
-/* As vigil-replay and the dataplane idle: this many empty turns, then naps until a frame comes. */
-enum { IDLE_TURNS = 256, NAP_NS = 50000, FAREWELL_NS = 50000000 };
+/* As vigil-replay and the dataplane idle: turns go on for this long after the last work, then naps until a frame
+   comes. */
+enum { SPIN_NS = 200000, NAP_NS = 50000, FAREWELL_NS = 50000000 };
 
 /* As vigil-replay sends: a piece at a time, from the mapped file. */
 enum { PIECE = 1 << 16 };
@@ -85,12 +86,13 @@ static void turn_until_over(struct net *net, const struct tcp_options *o, const 
 {
 	const struct timespec nap = {0, NAP_NS};
 	uint64_t now = mono_ns(), end = now + o->timeout_ns;
-	unsigned idle = 0;
+	uint64_t work_ns = now;
 
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (!e->over && now < end) {
-		idle = net_poll(net, now) > 0 ? 0 : idle + 1;
-		if (idle >= IDLE_TURNS && !o->busy_poll)
+		if (net_poll(net, now) > 0)
+			work_ns = now;
+		else if (now - work_ns >= SPIN_NS && !o->busy_poll)
 			nanosleep(&nap, NULL);
 		now = mono_ns();
 	}

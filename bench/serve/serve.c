@@ -10,8 +10,8 @@
 
 #include "serve/node.h"
 
-/* As the dataplane idles: this many empty turns, then naps until a frame comes. */
-enum { IDLE_TURNS = 256, NAP_NS = 50000 };
+/* As the dataplane idles: turns go on for this long after the last work, then naps until a frame comes. */
+enum { SPIN_NS = 200000, NAP_NS = 50000 };
 enum { LEARN_BATCH = 64 };
 #define SECOND_NS 1000000000u
 
@@ -180,7 +180,7 @@ static void run(struct node *n, struct net *net, const struct serve_options *o)
 	struct pace pace = {.o = o, .held = true, .first = true};
 	const struct timespec nap = {0, NAP_NS};
 	uint64_t now = mono_ns(), end = o->exit_after_ns ? now + o->exit_after_ns : UINT64_MAX;
-	unsigned idle = 0;
+	uint64_t work_ns = now;
 
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (!stop_seen && now < end) {
@@ -190,8 +190,9 @@ static void run(struct node *n, struct net *net, const struct serve_options *o)
 			if (n->peer[i])
 				peer_report_sent(n->peer[i], now);
 		busy |= keep_pace(&pace, n, now);
-		idle = busy ? 0 : idle + 1;
-		if (idle >= IDLE_TURNS && !o->busy_poll)
+		if (busy)
+			work_ns = now;
+		else if (now - work_ns >= SPIN_NS && !o->busy_poll)
 			nanosleep(&nap, NULL);
 		now = mono_ns();
 	}

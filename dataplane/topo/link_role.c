@@ -231,3 +231,10 @@ bool link_role_poll(struct link_role *r, uint64_t now_ns)
 		end_session(r, "the headers of START do not form a chain with valid work");
 	return worked;
 }
+
+int link_role_fd(const struct link_role *r)
+{
+	if (r->state == LINK_LISTEN)
+		return r->listen_fd;
+	return r->pending == NULL ? r->fd : -1;
+}

@@ -17,5 +17,7 @@ struct link_role *link_role_new(const struct options *o, const char *kernel, uns
 /* Closes the link and unlinks the socket. */
 void link_role_free(struct link_role *r);
 bool link_role_poll(struct link_role *r, uint64_t now_ns);
+/* Readable when control has something to say, or is there at last; -1 when that would not be looked at now. */
+int link_role_fd(const struct link_role *r);
 
 #endif

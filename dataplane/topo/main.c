@@ -12,10 +12,10 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include "topo/link_priv.h"
+#include "topo/nap.h"
 
-/* Polls without work before an lcore naps, and the first nap; each further one is twice as long. */
-#define EMPTY_POLLS_MAX 256u
-#define FIRST_NAP_NS    50000u
+/* How much longer than that of the port's lcore the longest nap of any other may be. */
+#define DEEP_NAPS 10u
 
 static atomic_bool quit;
 
@@ -23,6 +23,7 @@ struct lcore_roles {
 	bool net, main;
 	unsigned worker[SCAN_LCORE_MAX];
 	unsigned worker_cnt;
+	struct nap nap;
 };
 
 struct topo {
@@ -47,41 +48,38 @@ static uint64_t mono_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static void nap(uint64_t *nap_ns, uint64_t max_ns)
+/* Something was handed to another lcore, it does not matter to which. */
+static void wake_others(struct topo *t, unsigned own)
 {
-	struct timespec ts = {.tv_nsec = (long)(*nap_ns % 1000000000u),
-			      .tv_sec = (time_t)(*nap_ns / 1000000000u)};
+	unsigned id;
 
-	nanosleep(&ts, NULL);
-	*nap_ns = *nap_ns * 2 < max_ns ? *nap_ns * 2 : max_ns;
+	RTE_LCORE_FOREACH(id)
+	{
+		if (id != own)
+			nap_wake(&t->roles[id].nap);
+	}
 }
 
 static int lcore_run(void *arg)
 {
 	struct topo *t = arg;
-	const struct lcore_roles *roles = &t->roles[rte_lcore_id()];
-	uint64_t max_nap_ns = (uint64_t)t->o.idle_sleep_us * 1000;
-	uint64_t first_nap_ns = max_nap_ns < FIRST_NAP_NS ? max_nap_ns : FIRST_NAP_NS;
-	uint64_t nap_ns = first_nap_ns;
-	unsigned empty = 0;
+	const unsigned id = rte_lcore_id();
+	struct lcore_roles *roles = &t->roles[id];
 
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (!atomic_load_explicit(&quit, memory_order_relaxed)) {
 		uint64_t now = mono_ns();
-		bool worked = false;
+		bool worked = false, handed = false;
 
-		if (roles->net)
-			worked |= net_role_poll(t->net, now);
 		for (unsigned i = 0; i < roles->worker_cnt; i++)
-			worked |= scan_worker_poll(t->scan, roles->worker[i]);
+			handed |= scan_worker_poll(t->scan, roles->worker[i]);
 		if (roles->main)
-			worked |= link_role_poll(t->link, now);
-		if (worked) {
-			empty = 0;
-			nap_ns = first_nap_ns;
-		} else if (++empty > EMPTY_POLLS_MAX && !t->o.busy_poll) {
-			nap(&nap_ns, max_nap_ns);
-		}
+			handed |= link_role_poll(t->link, now);
+		if (roles->net)
+			worked = net_role_poll(t->net, now, &handed);
+		if (handed)
+			wake_others(t, id);
+		nap_after_turn(&roles->nap, worked || handed, now, roles->main ? link_role_fd(t->link) : -1);
 	}
 	return 0;
 }
@@ -186,6 +184,22 @@ fail:
 	return false;
 }
 
+static bool make_naps(struct topo *t)
+{
+	uint64_t max_ns = t->o.busy_poll ? 0 : (uint64_t)t->o.idle_sleep_us * 1000;
+	unsigned id;
+
+	RTE_LCORE_FOREACH(id)
+	{
+		/* Only frames come unannounced; who is rung for may sleep on. */
+		if (!nap_init(&t->roles[id].nap, t->roles[id].net ? max_ns : DEEP_NAPS * max_ns)) {
+			fprintf(stderr, "vigil-dataplane: no file descriptor left\n");
+			return false;
+		}
+	}
+	return true;
+}
+
 static void run(struct topo *t)
 {
 	unsigned id;
@@ -255,7 +269,7 @@ int main(int argc, char **argv)
 	}
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
-	if (assign_lcores(&t) && build(&t)) {
+	if (assign_lcores(&t) && make_naps(&t) && build(&t)) {
 		run(&t);
 		rc = EXIT_SUCCESS;
 	}

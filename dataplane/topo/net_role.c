@@ -41,6 +41,7 @@ struct net_role {
 	bool addr_taken;
 	uint64_t notes_dropped;
 	uint64_t now_ns;
+	bool handed; /* something to another lcore, in this turn */
 };
 
 static int64_t wall_time(void *arg)
@@ -140,7 +141,10 @@ static bool note(struct net_role *r, struct net_note *n, unsigned leave_free)
 {
 	if (rte_ring_free_count(r->notes) <= leave_free)
 		return false;
-	return rte_ring_sp_enqueue_elem(r->notes, n, sizeof(*n)) == 0;
+	if (rte_ring_sp_enqueue_elem(r->notes, n, sizeof(*n)) != 0)
+		return false;
+	r->handed = true;
+	return true;
 }
 
 static void op_broadcast_result(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
@@ -379,7 +383,7 @@ static bool hand_out(struct net_role *r)
 			break;
 		r->have_event = false;
 		r->outstanding++;
-		worked = true;
+		r->handed = worked = true;
 	}
 	return worked;
 }
@@ -413,19 +417,21 @@ static void stop_finish(struct net_role *r)
 		r->stopping = false;
 }
 
-bool net_role_poll(struct net_role *r, uint64_t now_ns)
+bool net_role_poll(struct net_role *r, uint64_t now_ns, bool *handed)
 {
 	bool worked;
 
 	r->now_ns = now_ns;
+	r->handed = false;
 	worked = net_poll(r->net, now_ns) > 0;
 	worked |= commands(r);
 	worked |= take_back(r);
 	if (r->stopping)
 		stop_finish(r);
-	worked |= sync_tick(r->sync, now_ns);
+	sync_tick(r->sync, now_ns); /* that timers were looked at is no reason to stay awake */
 	worked |= hand_out(r);
 	publish(r);
+	*handed |= r->handed;
 	return worked;
 }
 

@@ -14,8 +14,9 @@ struct net_role;
 struct net_role *net_role_new(const struct options *o, struct scan *scan, const char **why);
 void net_role_free(struct net_role *r);
 
-/* One turn; returns false when there was nothing to do. */
-bool net_role_poll(struct net_role *r, uint64_t now_ns);
+/* One turn; returns false when there was nothing to do.  Sets *handed when something was given to another lcore:
+   an event to the scan, a note to the main lcore. */
+bool net_role_poll(struct net_role *r, uint64_t now_ns, bool *handed);
 
 /* False: no room now; the command and its data stay the caller's. */
 bool net_role_command(struct net_role *r, const struct net_cmd *c);

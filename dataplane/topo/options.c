@@ -60,7 +60,7 @@ static const struct option_doc docs[] = {
 	{OPT_NET_LCORE, "net-lcore", "N", "lcore of port, TCP and P2P (chosen)"},
 	{OPT_SCAN_LCORES, "scan-lcores", "N,...", "lcores of the scan, one index shard each (chosen)"},
 	{OPT_BUSY, "busy-poll", NULL, "never sleep, however idle"},
-	{OPT_IDLE, "idle-sleep-us", "US", "longest nap of an idle lcore, microseconds (1000)"},
+	{OPT_IDLE, "idle-sleep-us", "US", "longest nap of the port's lcore when idle, microseconds (1000)"},
 	{OPT_FORM, "block-form", "FORM", "full or stripped: with or without witness (full)"},
 	{OPT_MIN_WORK, "min-chain-work", "HEX",
 	 "work that a chain must have to be followed (the network's own)"},

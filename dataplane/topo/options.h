@@ -26,7 +26,7 @@ struct options {
 	uint32_t scan_lcore[SCAN_LCORE_MAX];
 	uint32_t scan_lcore_cnt; /* 0: chosen */
 	bool busy_poll;
-	uint32_t idle_sleep_us; /* longest nap of an idle lcore */
+	uint32_t idle_sleep_us; /* longest nap of the port's lcore */
 	bool stripped;
 	bool has_min_chain_work; /* false: the network's own */
 	struct u256 min_chain_work;
