@@ -11,7 +11,7 @@
 #include <lwip/ethip6.h>
 #include <lwip/nd6.h>
 
-#define DAD_AGAIN_NS UINT64_C(30000000000)
+#define DAD_AGAIN_NS UINT64_C(10000000000)
 
 static void to_lwip(ip6_addr_t *to, const uint8_t from[16], const struct netif *netif)
 {

@@ -25,7 +25,7 @@
             gateway is the one that is named, and packets for it are never longer than 1280 bytes, the
             least that every path takes (RFC 8200 5); the other side learns the path's MTU for what it
             sends.  An address is used a second after net_open, when nobody has objected to it (RFC 4862
-            5.4); an objection is counted, and it is tried again every half minute.  One that comes later is
+            5.4); an objection is counted, and it is tried again every ten seconds.  One that comes later is
             counted and ignored.  lwIP keeps ten neighbours at a time: more IPv6 peers than eight on the
             link itself (behind the gateway they are one) make it ask for them over and over.
 
@@ -37,7 +37,7 @@
      the kernel       --vdev=net_tap0,iface=NAME as root, with net_config.mac other than the port's.  Give
                       NAME its address after net_open.
      an interface     --vdev=net_af_packet0,iface=NAME as root (CAP_NET_RAW).  NAME carries no address of
-                      its own; on veth the far end must not offload: ethtool -K FAR tx off tso off gso off.
+                      its own (nor a link-local one: ip link set NAME addrgenmode none); on veth the far end must not offload: ethtool -K FAR tx off tso off gso off.
      a NIC            -a PCI address, bound to vfio-pci; no --no-pci.
    An MTU above 1500 is the NIC's to accept.  The drivers of memif, tap and af_packet cannot be told one, so
    that is left to whoever made them: the kernel's ends need the same MTU, af_packet also framesz=16384. */

@@ -16,12 +16,12 @@ sys.path.insert(0, str(HERE))
 from lab import netns, secp  # noqa: E402
 from lab.node import Node  # noqa: E402
 from lab.programs import (  # noqa: E402
-    NODE_IP,
     SLOW,
     AfPacket,
     Memif,
     Replay,
     Tower,
+    node_address,
     path_of,
     synthesize,
     wait_until,
@@ -97,14 +97,14 @@ class Lab:
         self.namespace, self.folder = namespace, folder
         self.nodes, self.towers = [], []
 
-    def node(self, chain, kind=Node, network="regtest"):
-        node = kind(chain, network=network, netns=self.namespace, host="0.0.0.0")
+    def node(self, chain, kind=Node, network="regtest", host="0.0.0.0"):
+        node = kind(chain, network=network, netns=self.namespace, host=host)
         self.nodes.append(node)
         return node
 
     def tower(self, node, device=AfPacket, network="regtest"):
         dev = device(self.namespace)
-        dev.peer = f"{NODE_IP}:{node.port}"
+        dev.peer = node_address(dev.families[0], node.port)
         tower = Tower(self.folder, dev, network)
         node.watch = tower.check
         self.towers.append(tower)
@@ -130,12 +130,12 @@ def registered(client):
 class MemifLab:
     """vigil-replay as the node, joined to a tower by memif: needs no rights and no device."""
 
-    def __init__(self, folder, rng):
+    def __init__(self, folder, rng, families=(4,)):
         self.folder, self.rng = folder, rng
         self.replay = None
         self.network = "regtest"
         self.user = None
-        self.tower = Tower(folder, Memif(folder))
+        self.tower = Tower(folder, Memif(folder, families))
         self.clients = {}
         self.chain = None
         self.planted = []
@@ -189,8 +189,9 @@ class MemifLab:
 
 
 @pytest.fixture
-def memif(programs, folder, rng):
-    made = MemifLab(folder, rng)
+def memif(programs, folder, rng, request):
+    """Over IPv4; a test may say otherwise: parametrize("memif", [(6,), (4, 6)], indirect=True)."""
+    made = MemifLab(folder, rng, getattr(request, "param", (4,)))
     try:
         yield made
         for program in made.programs():

@@ -30,6 +30,18 @@ def why_not():
     return None
 
 
+def why_not_ip6():
+    """Why a namespace cannot have IPv6 here, or None."""
+    ns = NetNs()
+    try:
+        ns.run("ip", "addr", "add", "2001:db8::1/128", "dev", "lo")
+    except OSError as error:
+        return f"no IPv6 in network namespaces here: {error}"
+    finally:
+        ns.close()
+    return None
+
+
 def _check(result):
     if result != 0:
         errno = ctypes.get_errno()

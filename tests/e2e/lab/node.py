@@ -52,6 +52,7 @@ class Connection:
         self.version_seen = self.ready = self.wants_headers = self.headers_given = False
         self.told_tip = None  # the newest block that the client knows from us
         self.user_agent = None
+        self.addr_recv = None  # (16 bytes, port): whom the client takes us for
         self.relay = None
         self.requested = []  # block hashes, in the order in which they were asked for
         self.counts = {}
@@ -152,7 +153,9 @@ class Connection:
         if self.version_seen:
             self.fault("second version")
         version, services = struct.unpack("<iQ", r.take(12))
-        r.take(8 + 26 + 26 + 8)
+        r.take(8 + 8)
+        self.addr_recv = r.take(16), struct.unpack(">H", r.take(2))[0]
+        r.take(26 + 8)
         self.user_agent = r.var_bytes()
         r.take(4)
         self.relay = r.take(1)[0]
@@ -283,8 +286,10 @@ class Node:
         self._take(chain)
 
         def listen():
-            s = socket.socket()
+            s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if ":" in host:
+                s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # "::" is both families
             s.bind((host, port))
             s.listen(16)
             return s

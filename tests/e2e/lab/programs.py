@@ -19,8 +19,26 @@ BUILD = pathlib.Path(os.environ.get("VIGIL_BUILD") or PROJECT / "build")
 SLOW = float(os.environ.get("VIGIL_SLOW") or 1)
 
 TOWER_IP, NODE_IP, PREFIX = "10.77.0.2", "10.77.0.1", 24
+TOWER_IP6, NODE_IP6, PREFIX6 = "2001:db8:77::2", "2001:db8:77::1", 64
 
 _serial = itertools.count()
+
+
+def address_options(ip4, ip6, families):
+    own = {4: f"{ip4}/{PREFIX}", 6: f"{ip6}/{PREFIX6}"}
+    return [word for family in families for word in ("--address", own[family])]
+
+
+def node_address(family, port):
+    return f"{NODE_IP}:{port}" if family == 4 else f"[{NODE_IP6}]:{port}"
+
+
+def give_node_addresses(namespace, interface, families):
+    """The kernel's end; for IPv6 without the second of doubt, in which nothing could listen."""
+    if 4 in families:
+        namespace.run("ip", "addr", "add", f"{NODE_IP}/{PREFIX}", "dev", interface)
+    if 6 in families:
+        namespace.run("ip", "addr", "add", f"{NODE_IP6}/{PREFIX6}", "dev", interface, "nodad")
 
 
 def path_of(program):
@@ -181,9 +199,10 @@ class Memif:
 
     namespace = None
 
-    def __init__(self, folder):
+    def __init__(self, folder, families=(4,)):
         self.socket = folder / "memif.sock"
-        self.peer = f"{NODE_IP}:18444"
+        self.families = families
+        self.peer = node_address(families[0], 18444)
 
     def eal(self, role="client"):
         return [f"--vdev=net_memif0,role={role},id=0,socket={self.socket},socket-abstract=no"]
@@ -208,7 +227,8 @@ class Replay(Program):
             [
                 path_of("vigil-replay"), "serve", *eal_options(), *device.eal("server"),
                 "--",
-                "--address", f"{NODE_IP}/{PREFIX}", "--port", "18444", "--network", network,
+                *address_options(NODE_IP, NODE_IP6, device.families),
+                "--port", "18444", "--network", network,
                 *(word for file in files for word in ("--chain", str(file))),
                 "--report", str(self.report), *options,
             ],
@@ -258,25 +278,27 @@ def eal_options(lcores=None, memory_mb=256):
 class Tap:
     """A tap device whose other end is the kernel of a namespace."""
 
-    def __init__(self, namespace):
-        self.namespace = namespace
+    def __init__(self, namespace, families=(4,), mtu=None):
+        self.namespace, self.families, self.mtu = namespace, families, mtu
         self.peer = None
 
     def eal(self):
         return ["--vdev=net_tap0,iface=vigiltap"]
 
     def options(self):
-        return []
+        return ["--mtu", str(self.mtu)] if self.mtu else []
 
     def ready(self):
         """The device exists once the dataplane runs; then it needs an address."""
 
         def give_address():
             try:
-                self.namespace.run("ip", "addr", "add", f"{NODE_IP}/{PREFIX}", "dev", "vigiltap")
+                if self.mtu:
+                    self.namespace.run("ip", "link", "set", "vigiltap", "mtu", str(self.mtu))
                 self.namespace.run("ip", "link", "set", "vigiltap", "up")
             except OSError:
                 return False
+            give_node_addresses(self.namespace, "vigiltap", self.families)
             return True
 
         wait_until(give_address, "the tap device", 20)
@@ -285,11 +307,18 @@ class Tap:
 class AfPacket:
     """A veth pair: a packet socket on one end, the kernel's TCP on the other."""
 
-    def __init__(self, namespace):
-        self.namespace = namespace
+    def __init__(self, namespace, families=(4,)):
+        self.namespace, self.families = namespace, families
         self.peer = None
         namespace.veth("vigil0", "node0")
-        namespace.run("ip", "addr", "add", f"{NODE_IP}/{PREFIX}", "dev", "node0")
+        self.give_addresses(["vigil0"])
+
+    def give_addresses(self, bare):
+        if 6 in self.families:
+            # The kernel would take the same link-local address for itself: the MAC is the same.
+            for name in bare:
+                self.namespace.run("ip", "link", "set", name, "addrgenmode", "none")
+        give_node_addresses(self.namespace, "node0", self.families)
 
     def eal(self):
         return ["--vdev=net_af_packet0,iface=vigil0,blocksz=65536,framecnt=512"]
@@ -304,12 +333,12 @@ class AfPacket:
 class LossyWire(AfPacket):
     """AfPacket over two veth pairs with a wire between them that loses, repeats and delays frames."""
 
-    def __init__(self, namespace, loss=0.01, repeat=0.002, delay=0.005, seed=1):
-        super().__init__(namespace)
+    def __init__(self, namespace, families=(4,), loss=0.01, repeat=0.002, delay=0.005, seed=1):
+        super().__init__(namespace, families)
         self.namespace.run("ip", "link", "del", "vigil0")
         self.namespace.veth("vigil0", "wire0")
         self.namespace.veth("wire1", "node0")
-        self.namespace.run("ip", "addr", "add", f"{NODE_IP}/{PREFIX}", "dev", "node0")
+        self.give_addresses(["vigil0", "wire0", "wire1"])
         self.loss, self.repeat, self.delay = loss, repeat, delay
         self.frame_cnt = self.lost_cnt = 0
         self._rng = random.Random(seed)
@@ -399,7 +428,7 @@ class Tower:
             "--",
             "--network", self.network,
             "--link", self.settings["link"]["socket"],
-            "--address", f"{TOWER_IP}/{PREFIX}",
+            *address_options(TOWER_IP, TOWER_IP6, self.device.families),
             "--peer", self.device.peer,
             *self.device.options(), *self.dataplane_options,
         ]  # fmt: skip

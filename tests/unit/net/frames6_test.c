@@ -284,8 +284,8 @@ static int dispute_address(const struct node *self)
 	turn(2000);
 	NODE_REQUIRE(net_ip6_taken(n) && conflicts() == 1);
 	NODE_REQUIRE(net_connect(n, &to, &watch_ops, &v) == NULL);
-	/* Half a minute later it is tried again, and again refused. */
-	turn(29000);
+	/* Ten seconds later it is tried again, and again refused. */
+	turn(9000);
 	memcpy(ns + 8, wire_our_ip6, 16);
 	for (unsigned i = 0; i < 20 && conflicts() == 1; i++) {
 		NODE_REQUIRE(put(f, wire_make_icmp6(f, &question, ns, sizeof(ns))));
@@ -293,7 +293,7 @@ static int dispute_address(const struct node *self)
 	}
 	NODE_REQUIRE(net_ip6_taken(n) && conflicts() == 2);
 	/* And then it is free. */
-	turn(33000);
+	turn(13000);
 	NODE_REQUIRE(!net_ip6_taken(n) && conflicts() == 2);
 	NODE_REQUIRE(net_connect(n, &to, &watch_ops, &v) != NULL);
 	net_free(n);
