@@ -19,15 +19,16 @@
    Hostile  What is not ARP, neighbour discovery, or TCP or ping for one of our addresses never reaches lwIP;
             nor do fragments or extension headers (RFC 8200 4: nothing that a TCP peer sends needs them).
             Sequence numbers and local ports cannot be guessed.  A peer can pin half of the mbufs at most.
-   IPv6     One address beside or instead of the IPv4 one, and a link-local one made from the MAC (RFC 4291).
-            Everything is configured, nothing learnt: router advertisements, redirects and "packet too big"
-            are ignored, and no router is solicited, since anybody on the link can send those.  So the
-            gateway is the one that is named, and packets for it are never longer than 1280 bytes, the
-            least that every path takes (RFC 8200 5); the other side learns the path's MTU for what it
-            sends.  An address is used a second after net_open, when nobody has objected to it (RFC 4862
-            5.4); an objection is counted, and it is tried again every ten seconds.  One that comes later is
-            counted and ignored.  lwIP keeps ten neighbours at a time: more IPv6 peers than eight on the
-            link itself (behind the gateway they are one) make it ask for them over and over.
+   IPv6     One address beside or instead of the IPv4 one, and a link-local one made from the MAC (RFC 4291);
+            Debian's lwIP has all of it compiled in, autoconfiguration and forwarding too, but everything is
+            configured here and nothing learnt: router advertisements, redirects and "packet too big" are
+            ignored, and no router is solicited, since anybody on the link can send those.  So the gateway
+            is the one that is named, and packets for it are never longer than 1280 bytes, the least that
+            every path takes (RFC 8200 5); the other side learns the path's MTU for what it sends.  An
+            address is used a second after net_open, when nobody has objected to it (RFC 4862 5.4); an
+            objection is counted, and it is tried again every ten seconds.  One that comes later is counted
+            and ignored.  lwIP keeps ten neighbours at a time, as it does for ARP: more peers than eight on
+            the link itself (behind the gateway they are one) make it ask for them over and over.
 
    EAL options that suit (all work with --no-huge -m 128 --no-pci and a --file-prefix of the process's own;
    --in-memory instead of --no-huge where there are huge pages):
@@ -37,7 +38,8 @@
      the kernel       --vdev=net_tap0,iface=NAME as root, with net_config.mac other than the port's.  Give
                       NAME its address after net_open.
      an interface     --vdev=net_af_packet0,iface=NAME as root (CAP_NET_RAW).  NAME carries no address of
-                      its own (nor a link-local one: ip link set NAME addrgenmode none); on veth the far end must not offload: ethtool -K FAR tx off tso off gso off.
+                      its own (nor a link-local one: ip link set NAME addrgenmode none); on veth the far end
+                      must not offload: ethtool -K FAR tx off tso off gso off.
      a NIC            -a PCI address, bound to vfio-pci; no --no-pci.
    An MTU above 1500 is the NIC's to accept.  The drivers of memif, tap and af_packet cannot be told one, so
    that is left to whoever made them: the kernel's ends need the same MTU, af_packet also framesz=16384. */
