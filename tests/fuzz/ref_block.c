@@ -4,18 +4,29 @@
 
 #include "btc/sha256.h"
 
+/* Reads from left to right; the first thing that is wrong is the verdict, and nothing is read after it. */
 struct reader {
 	const uint8_t *p;
 	size_t sz, at;
-	bool bad;
+	enum parse_verdict verdict;
 };
+
+static bool ok(const struct reader *r)
+{
+	return r->verdict == PARSE_OK;
+}
+
+static void must_be(struct reader *r, bool right, enum parse_verdict otherwise)
+{
+	if (!right && ok(r))
+		r->verdict = otherwise;
+}
 
 /* Byte by byte, one check each. */
 static uint8_t byte(struct reader *r)
 {
-	if (r->at >= r->sz)
-		r->bad = true;
-	return r->bad ? 0 : r->p[r->at++];
+	must_be(r, r->at < r->sz, PARSE_TRUNCATED);
+	return ok(r) ? r->p[r->at++] : 0;
 }
 
 static uint64_t number(struct reader *r, unsigned byte_cnt)
@@ -27,40 +38,42 @@ static uint64_t number(struct reader *r, unsigned byte_cnt)
 	return x;
 }
 
-static uint64_t size(struct reader *r)
+/* A CompactSize that counts things of at least so many bytes each: what is left must be able to hold them. */
+static uint64_t count(struct reader *r, uint64_t bytes_each)
 {
 	uint8_t first = byte(r);
 	uint64_t x = first;
 
 	if (first == 0xfd) {
 		x = number(r, 2);
-		r->bad |= x <= 252;
+		must_be(r, x > 252, PARSE_NONCANONICAL);
 	} else if (first == 0xfe) {
 		x = number(r, 4);
-		r->bad |= x <= 65535;
+		must_be(r, x > 65535, PARSE_NONCANONICAL);
 	} else if (first == 0xff) {
 		x = number(r, 8);
-		r->bad |= x <= 4294967295;
+		must_be(r, x > 4294967295, PARSE_NONCANONICAL);
 	}
-	r->bad |= x > 0x02000000;
-	return r->bad ? 0 : x;
+	must_be(r, x <= 0x02000000, PARSE_LIMIT);
+	if (ok(r))
+		must_be(r, x * bytes_each <= r->sz - r->at, PARSE_TRUNCATED);
+	return ok(r) ? x : 0;
 }
 
 static void jump(struct reader *r, uint64_t sz)
 {
-	if (sz > r->sz - r->at)
-		r->bad = true;
-	if (!r->bad)
+	must_be(r, sz <= r->sz - r->at, PARSE_TRUNCATED);
+	if (ok(r))
 		r->at += sz;
 }
 
 static uint64_t inputs(struct reader *r)
 {
-	uint64_t cnt = size(r);
+	uint64_t cnt = count(r, 36 + 1 + 4);
 
-	for (uint64_t i = 0; i < cnt && !r->bad; i++) {
+	for (uint64_t i = 0; i < cnt && ok(r); i++) {
 		jump(r, 36);
-		jump(r, size(r));
+		jump(r, count(r, 1));
 		jump(r, 4);
 	}
 	return cnt;
@@ -68,13 +81,28 @@ static uint64_t inputs(struct reader *r)
 
 static uint64_t outputs(struct reader *r)
 {
-	uint64_t cnt = size(r);
+	uint64_t cnt = count(r, 8 + 1);
 
-	for (uint64_t i = 0; i < cnt && !r->bad; i++) {
+	for (uint64_t i = 0; i < cnt && ok(r); i++) {
 		jump(r, 8);
-		jump(r, size(r));
+		jump(r, count(r, 1));
 	}
 	return cnt;
+}
+
+static void witness(struct reader *r, uint64_t in_cnt)
+{
+	bool all_empty = true;
+
+	for (uint64_t i = 0; i < in_cnt && ok(r); i++) {
+		uint64_t item_cnt = count(r, 1);
+
+		for (uint64_t j = 0; j < item_cnt && ok(r); j++) {
+			all_empty = false;
+			jump(r, count(r, 1));
+		}
+	}
+	must_be(r, !all_empty, PARSE_WITNESS);
 }
 
 static struct hash256 stripped_txid(const uint8_t *tx, size_t body, size_t body_end, size_t end)
@@ -93,7 +121,7 @@ static struct hash256 stripped_txid(const uint8_t *tx, size_t body, size_t body_
 	return h;
 }
 
-bool ref_tx_ok(const uint8_t *p, size_t sz, struct ref_tx *out)
+enum parse_verdict ref_tx(const uint8_t *p, size_t sz, struct ref_tx *out)
 {
 	struct reader r = {.p = p, .sz = sz};
 	size_t body = 4, body_end;
@@ -113,28 +141,17 @@ bool ref_tx_ok(const uint8_t *p, size_t sz, struct ref_tx *out)
 		}
 	}
 	body_end = r.at;
-	if (flag & 1) {
-		bool all_empty = true;
-
-		for (uint64_t i = 0; i < out->in_cnt && !r.bad; i++) {
-			uint64_t item_cnt = size(&r);
-
-			for (uint64_t j = 0; j < item_cnt && !r.bad; j++) {
-				all_empty = false;
-				jump(&r, size(&r));
-			}
-		}
-		r.bad |= all_empty;
-	}
-	r.bad |= (flag & 0xfe) != 0;
+	if (flag & 1)
+		witness(&r, out->in_cnt);
+	must_be(&r, (flag & 0xfe) == 0, PARSE_WITNESS);
 	number(&r, 4);
-	if (r.bad)
-		return false;
+	if (!ok(&r))
+		return r.verdict;
 	out->off = 0;
 	out->sz = r.at;
 	out->stripped_sz = 4 + (body_end - body) + 4;
 	out->txid = stripped_txid(p, body, body_end, r.at);
-	return true;
+	return PARSE_OK;
 }
 
 /* Exactly one input, and that spends nothing. */
@@ -157,30 +174,35 @@ static bool coinbase_script_ok(const uint8_t *tx, const struct ref_tx *t)
 	return sz >= 2 && sz <= 100;
 }
 
-bool ref_block_ok(const uint8_t *p, size_t sz, struct ref_block *out)
+enum parse_verdict ref_block(const uint8_t *p, size_t sz, struct ref_block *out)
 {
 	struct reader r = {.p = p, .sz = sz};
 
 	if (sz > 4000000)
-		return false;
+		return PARSE_LIMIT;
 	jump(&r, 80);
-	out->tx_cnt = size(&r);
-	if (r.bad || out->tx_cnt == 0 || out->tx_cnt > BLOCK_TX_MAX)
-		return false;
+	out->tx_cnt = count(&r, 60);
+	must_be(&r, out->tx_cnt > 0, PARSE_EMPTY);
+	must_be(&r, out->tx_cnt <= BLOCK_TX_MAX, PARSE_LIMIT);
 	out->stripped_sz = r.at;
-	for (uint64_t i = 0; i < out->tx_cnt; i++) {
+	for (uint64_t i = 0; i < out->tx_cnt && ok(&r); i++) {
 		struct ref_tx *t = &out->tx[i];
 
-		if (!ref_tx_ok(p + r.at, sz - r.at, t) || t->in_cnt == 0 || t->out_cnt == 0)
-			return false;
+		r.verdict = ref_tx(p + r.at, sz - r.at, t);
+		if (!ok(&r))
+			break;
 		t->off = r.at;
-		if (spends_nothing(p + t->off, t) != (i == 0))
-			return false;
-		if (i == 0 && !coinbase_script_ok(p + t->off, t))
-			return false;
 		r.at += t->sz;
 		out->stripped_sz += t->stripped_sz;
+		must_be(&r, t->in_cnt > 0 && t->out_cnt > 0, PARSE_EMPTY);
+		if (ok(&r))
+			must_be(&r, spends_nothing(p + t->off, t) == (i == 0), PARSE_COINBASE);
+		if (ok(&r) && i == 0)
+			must_be(&r, coinbase_script_ok(p + t->off, t), PARSE_COINBASE);
 	}
+	must_be(&r, r.at == sz, PARSE_TRAILING);
 	out->weight = 3 * out->stripped_sz + sz;
-	return r.at == sz && out->stripped_sz <= 1000000 && out->weight <= 4000000;
+	must_be(&r, out->stripped_sz <= 1000000, PARSE_LIMIT);
+	must_be(&r, out->weight <= 4000000, PARSE_LIMIT);
+	return r.verdict;
 }

@@ -6,6 +6,7 @@
 #define VIGIL_TESTS_FUZZ_REF_BLOCK_H
 
 #include "btc/hash.h"
+#include "btc/verdict.h"
 
 struct ref_tx {
 	size_t off, sz;
@@ -20,9 +21,10 @@ struct ref_block {
 	struct ref_tx tx[BLOCK_TX_MAX];
 };
 
-bool ref_block_ok(const uint8_t *p, size_t sz, struct ref_block *out);
+/* What is wrong is named by the first thing that is, from left to right; weight and size are looked at last. */
+enum parse_verdict ref_block(const uint8_t *p, size_t sz, struct ref_block *out);
 
-/* One transaction at the start of p, as a node's decoder reads it. */
-bool ref_tx_ok(const uint8_t *p, size_t sz, struct ref_tx *out);
+/* One transaction at the start of p, as a node's decoder reads it: without inputs or outputs it is one, too. */
+enum parse_verdict ref_tx(const uint8_t *p, size_t sz, struct ref_tx *out);
 
 #endif
