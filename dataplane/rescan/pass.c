@@ -136,12 +136,11 @@ static bool quitting(const struct pass *p)
 	return atomic_load_explicit(p->quit, memory_order_relaxed);
 }
 
-bool pass_load(struct pass *p, const struct locator *l)
+static bool edit(struct pass *p, const struct scan_edit *e)
 {
-	struct scan_edit e = {.kind = SCAN_LOAD, .locator = *l};
 	unsigned idle = 0;
 
-	while (!scan_edit(p->scan, &e)) {
+	while (!scan_edit(p->scan, e)) {
 		if (quitting(p))
 			return false;
 		if (!scan_worker_poll(p->scan, 0))
@@ -150,10 +149,17 @@ bool pass_load(struct pass *p, const struct locator *l)
 	return true;
 }
 
+bool pass_load(struct pass *p, const struct locator *l)
+{
+	return edit(p, &(struct scan_edit){.kind = SCAN_LOAD, .locator = *l});
+}
+
 void pass_load_end(struct pass *p)
 {
 	unsigned idle = 0;
 
+	if (!edit(p, &(struct scan_edit){.kind = SCAN_LOADED}))
+		return;
 	while (!scan_edits_done(p->scan) && !quitting(p))
 		if (!scan_worker_poll(p->scan, 0))
 			relax(&idle);

@@ -30,7 +30,7 @@ bool scan_edit(struct scan *s, const struct scan_edit *e)
 	(void)s;
 	if (refuse())
 		return false;
-	if (e->kind == SCAN_LOAD)
+	if (e->kind == SCAN_LOAD || e->kind == SCAN_EXPECT || e->kind == SCAN_LOADED)
 		must(!out.started);
 	else
 		must(out.started && (e->kind == SCAN_ADD || e->kind == SCAN_DEL || e->kind == SCAN_EVICT));
