@@ -7,7 +7,7 @@ set -euo pipefail
 
 usage() {
 	cat <<'USAGE'
-usage: tests/setup.sh [--dev] [--check]
+usage: tests/setup.sh [--dev] [--bench] [--check]
 
 Installs the Debian 12 (bookworm) packages that Vigil is built, run and tested with, from the
 machine's own apt sources: "apt-get update" (only when something is missing), then "apt-get install
@@ -15,7 +15,8 @@ machine's own apt sources: "apt-get update" (only when something is missing), th
 does nothing and needs no rights.
 
   --dev     also what the continuous integration uses: clang and its sanitizer runtimes,
-            clang-format, clang-tidy, shellcheck, debootstrap, git
+            clang-format, clang-tidy, shellcheck, debootstrap, git, and what --bench adds
+  --bench   also gnuplot, which draws the benchmark's page
   --check   install nothing; list what is missing and exit with status 1 if anything is
   --help    this text
 
@@ -54,6 +55,9 @@ dev_packages=(
 	debootstrap
 	git
 )
+bench_packages=(
+	gnuplot-nox             # draws bench/run.sh's page; four packages, no display
+)
 
 die() {
 	printf 'setup: %s\n' "$*" >&2
@@ -61,10 +65,12 @@ die() {
 }
 
 dev=no
+bench=no
 check=no
 while [ $# -gt 0 ]; do
 	case $1 in
 	--dev) dev=yes ;;
+	--bench) bench=yes ;;
 	--check) check=yes ;;
 	--help | -h)
 		usage
@@ -80,7 +86,9 @@ done
 
 wanted=("${build_packages[@]}" "${library_packages[@]}" "${test_packages[@]}")
 if [ "$dev" = yes ]; then
-	wanted+=("${dev_packages[@]}")
+	wanted+=("${dev_packages[@]}" "${bench_packages[@]}")
+elif [ "$bench" = yes ]; then
+	wanted+=("${bench_packages[@]}")
 fi
 
 command -v dpkg-query >/dev/null || die "this is not a Debian system: install by hand: ${wanted[*]}"

@@ -40,6 +40,7 @@ json_t *report_json(const struct set *set, const struct figures *f, unsigned cnt
 	for (unsigned i = 0; i < cnt; i++)
 		if (!f[i].is_library)
 			json_array_append_new(kernels, kernel_json(&f[i], lib, pair_lib));
-	return json_pack("{s:s,s:I,s:I,s:o}", "name", set->name, "transactions", (json_int_t)set->cnt,
-			 "stripped_bytes", (json_int_t)set->stripped_sz, "kernels", kernels);
+	return json_pack("{s:s,s:I,s:I,s:I,s:o}", "name", set->name, "blocks", (json_int_t)set->block_cnt,
+			 "transactions", (json_int_t)set->cnt, "stripped_bytes", (json_int_t)set->stripped_sz,
+			 "kernels", kernels);
 }
