@@ -66,7 +66,7 @@ static double hash_best_ns(const struct subject *s, const struct set *set)
 		now = measure_cpu_ns();
 		best = now - last < best ? now - last : best;
 		last = now;
-	} while (last - start < SAMPLE_NS || ++repeats < REPEAT_MIN);
+	} while (++repeats < REPEAT_MIN || last - start < SAMPLE_NS);
 	return best;
 }
 
@@ -80,7 +80,7 @@ static double root_best_ns(const struct subject *s, const struct set *set)
 		now = measure_cpu_ns();
 		best = now - last < best ? now - last : best;
 		last = now;
-	} while (last - start < SAMPLE_NS || ++repeats < REPEAT_MIN);
+	} while (++repeats < REPEAT_MIN || last - start < SAMPLE_NS);
 	return best;
 }
 

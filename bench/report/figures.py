@@ -1,0 +1,173 @@
+"""What the benchmark reports: its sections, how each is measured, and the figures of each.
+
+A report is one object.  A figure is a plain number; beside figure x stands x_spread, [least, most] over the rounds,
+where there were rounds.  A section that was not run or is not built is absent, and named in "missing".
+"""
+
+import dataclasses
+
+SECTIONS = ("txid", "scan", "index", "path", "latency", "load", "idle")
+
+TITLES = {
+    "txid": "Transaction ids and merkle roots",
+    "scan": "Scanning whole blocks",
+    "index": "Locator index",
+    "path": "The whole path, TCP in to hits out",
+    "latency": "From the last byte of a block",
+    "load": "Time to ready",
+    "idle": "A dataplane without anything to do",
+}
+
+METHODS = {
+    "txid": "vigil-bench-txid, one thread. In every round each kernel and each library hashes the transactions of whole "
+            "blocks again and again for 4 ms of processor time; its best time counts. GB/s counts bytes of stripped "
+            "transactions. The library is the fastest interface of OpenSSL and libsodium on the same data. Raw is the "
+            "same kernel on transactions that stay in the first-level cache, for which both sides count the bytes that "
+            "SHA-256 sees. All hashes are compared with the library's.",
+    "scan": "vigil-bench-scan, in one process. Whole blocks go through the dataplane's scan (scan_submit to "
+            "scan_output), are acknowledged and evicted as the link does it. The sum of parts is the same parse, txids, "
+            "merkle root and lookups (both forms of each txid) called directly, block by block. The plain way is the "
+            "same parse, the fastest library for txids and merkle root, and one JudyL array for the lookups. One scan "
+            "lcore is measured in processor time; scaling in elapsed time. Planted locators must be found in every "
+            "pass, and nothing else.",
+    "index": "vigil-bench-index, one shard on one thread. Random locators; bytes a locator are of the resident set after "
+             "the adds. Misses and hits go in bursts of 64. Judy only is the same index asked without its filter. Every "
+             "answer is checked.",
+    "path": "bench/path/path.py. vigil-replay serves a synthetic chain over memif with 1500-byte frames to "
+            "vigil-dataplane on one lcore, TCP, P2P, header chain and scan with it; hits come out on the link. TCP only "
+            "is the same file through the same TCP stack into nothing, in the same round. Hits found must equal hits "
+            "planted.",
+    "latency": "bench/path/path.py. One block with one breach at a time. Hit: from the last byte that the node put on "
+               "the wire to the hit record on the link. Broadcast: to the penalty's arrival at the node, with vigild "
+               "between. Every planted breach must be hit and penalised.",
+    "load": "From the start of both processes to a tower that watches all appointments in its store.",
+    "idle": "bench/path/path.py. Processor time of a vigil-dataplane that is connected to a silent node, as a share of "
+            "one processor, all roles on one lcore.",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    section: str
+    path: tuple
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    digits: int = 2
+    bar: float = None
+    """What a very good implementation reaches; None where the figure depends on the machine alone."""
+
+
+FIGURES = (
+    Figure("txid", ("txid", "gb_s"), "txids", "GB/s"),
+    Figure("txid", ("txid", "library_gb_s"), "best library", "GB/s"),
+    Figure("txid", ("txid", "vs_library"), "txids / best library", "x", bar=1.9),
+    Figure("txid", ("txid", "raw_gb_s"), "raw kernel, bytes hashed", "GB/s"),
+    Figure("txid", ("txid", "vs_raw"), "txids / raw kernel", "x", bar=0.70),
+    Figure("txid", ("merkle", "us_per_block"), "merkle root", "us a block", digits=1),
+    Figure("txid", ("merkle", "library_us"), "best library", "us a block", digits=1),
+    Figure("txid", ("merkle", "vs_library"), "merkle / best library", "x", bar=1.15),
+    Figure("scan", ("scan", "raw_gb_s"), "whole scan, one lcore", "GB/s raw"),
+    Figure("scan", ("scan", "tx_s"), "", "M tx/s", scale=1e-6),
+    Figure("scan", ("scan", "parts_gb_s"), "sum of its parts", "GB/s raw"),
+    Figure("scan", ("scan", "vs_parts"), "whole / sum of parts", "x", bar=0.80),
+    Figure("scan", ("scan", "plain_gb_s"), "plain way (library + JudyL)", "GB/s raw"),
+    Figure("scan", ("scan", "vs_plain"), "whole / plain way", "x", bar=2.6),
+    Figure("path", ("path", "gbit_s"), "TCP in to hits out", "Gbit/s"),
+    Figure("path", ("path", "tcp_only_gbit_s"), "TCP only", "Gbit/s"),
+    Figure("path", ("path", "vs_tcp"), "path / TCP only", "x"),
+    Figure("path", ("path", "blocks_s"), "blocks", "blocks/s", digits=0),
+    Figure("idle", ("idle_cpu",), "idle dataplane", "of a processor", digits=4),
+)
+
+# One line for each element of a list, or for each size of block.
+ROWS = {
+    "scaling": ("scan", "scan_lcores", "{} scan lcores", (("raw_gb_s", "GB/s raw", 1, 2, None),
+                                                          ("vs_one", "x one", 1, 2, None))),
+    "index": ("index", "locators", "{:,} locators", (("bytes_per_locator", "B each", 1, 1, None),
+                                                     ("miss_s", "M misses/s", 1e-6, 1, None),
+                                                     ("hit_s", "M hits/s", 1e-6, 1, None),
+                                                     ("add_s", "M adds/s", 1e-6, 2, None),
+                                                     ("delete_s", "M deletes/s", 1e-6, 2, None),
+                                                     ("judy_only_miss_s", "M misses/s, Judy only", 1e-6, 2, None),
+                                                     ("vs_judy", "x Judy only", 1, 1, 20))),
+    "latency_us": ("latency", "block", "{} blocks", (("hit_p50", "us to hit, median", 1, 0, None),
+                                                     ("hit_p99", "us to hit, p99", 1, 0, None),
+                                                     ("broadcast_p50", "us to penalty, median", 1, 0, None),
+                                                     ("broadcast_p99", "us to penalty, p99", 1, 0, None))),
+    "load": ("load", "locators", "{:,} appointments", (("seconds", "s to ready", 1, 2, None),)),
+}  # fmt: skip
+# Bars that lookups have a part in are of an index that no cache holds.
+LOCATORS_FOR_BAR = 10_000_000
+LOOKUP_BARS = {("scan", "vs_plain"), ("index", "vs_judy")}
+
+
+@dataclasses.dataclass
+class Line:
+    """One figure as it is shown."""
+
+    section: str
+    label: str
+    unit: str
+    digits: int
+    value: float
+    spread: tuple
+    bar: float
+
+    def number(self, v):
+        return f"{v:,.{self.digits}f}"
+
+    def spread_text(self):
+        return f"{self.number(self.spread[0])} .. {self.number(self.spread[1])}" if self.spread else ""
+
+    def bar_text(self):
+        if self.bar is None:
+            return ""
+        return f"{self.bar:g}: {'met' if self.value >= self.bar else 'NOT MET'}"
+
+
+def with_spreads(o):
+    """Rewrites {"spread": {k: [least, most]}} as siblings k_spread, at any depth."""
+    if isinstance(o, list):
+        return [with_spreads(v) for v in o]
+    if not isinstance(o, dict):
+        return o
+    out = {k: with_spreads(v) for k, v in o.items() if k != "spread" or not isinstance(v, dict)}
+    if isinstance(o.get("spread"), dict):
+        out.update({f"{k}_spread": v for k, v in o["spread"].items()})
+    return out
+
+
+def _line(section, label, unit, digits, holder, key, scale, bar):
+    value = holder.get(key) if isinstance(holder, dict) else None
+    if not isinstance(value, (int, float)):
+        return None
+    if (section, key) in LOOKUP_BARS and holder["locators"] < LOCATORS_FOR_BAR:
+        bar = None
+    spread = holder.get(f"{key}_spread")
+    return Line(section, label, unit, digits, value * scale,
+                tuple(v * scale for v in spread) if spread else None, bar)
+
+
+def rows_of(report, key):
+    """The elements of a list section, the sizes of block of the latencies among them."""
+    found = report.get(key)
+    if key == "latency_us" and found:
+        return [{"block": size, **row} for size, row in found.get("by_size", {}).items()]
+    if isinstance(found, dict):
+        return found.get("rows", [found])
+    return found or []
+
+
+def lines(report):
+    out = []
+    for f in FIGURES:
+        holder = report
+        for part in f.path[:-1]:
+            holder = holder.get(part, {}) if isinstance(holder, dict) else {}
+        out.append(_line(f.section, f.label, f.unit, f.digits, holder, f.path[-1], f.scale, f.bar))
+    for key, (section, name, label, columns) in ROWS.items():
+        for row in rows_of(report, key):
+            for column, unit, scale, digits, bar in columns:
+                out.append(_line(section, label.format(row.get(name)), unit, digits, row, column, scale, bar))
+    return sorted((line for line in out if line), key=lambda line: SECTIONS.index(line.section))
