@@ -59,14 +59,16 @@ struct parts *parts_new(const struct txid_kernel *kernel, const struct set *set,
 		p->shard = index_new(0, 1, SEED);
 		good = p->shard != NULL;
 	}
+	if (good)
+		index_load_expect(p->shard, decoy_cnt + set->plant_cnt);
 	for (uint64_t i = 0; good && i < decoy_cnt; i++) {
 		struct locator l = set_decoy(i);
 
-		good = index_add(p->shard, &l) == 0;
+		good = index_load(p->shard, &l) == 0;
 	}
 	for (uint32_t i = 0; good && i < set->plant_cnt; i++)
-		good = index_add(p->shard, &set->plant[i]) == 0;
-	if (!good) {
+		good = index_load(p->shard, &set->plant[i]) == 0;
+	if (!good || index_load_end(p->shard) != 0) {
 		parts_free(p);
 		return NULL;
 	}

@@ -136,8 +136,10 @@ static void edit(struct whole *w, const struct scan_edit *e)
 
 static void load(struct whole *w, const struct set *set, uint64_t decoy_cnt)
 {
-	struct scan_edit e = {.kind = SCAN_LOAD};
+	struct scan_edit e = {.kind = SCAN_EXPECT, .cookie = decoy_cnt + set->plant_cnt};
 
+	edit(w, &e);
+	e.kind = SCAN_LOAD;
 	for (uint64_t i = 0; i < decoy_cnt; i++) {
 		e.locator = set_decoy(i);
 		edit(w, &e);
@@ -146,6 +148,8 @@ static void load(struct whole *w, const struct set *set, uint64_t decoy_cnt)
 		e.locator = set->plant[i];
 		edit(w, &e);
 	}
+	e.kind = SCAN_LOADED;
+	edit(w, &e);
 	while (!scan_edits_done(w->scan))
 		scan_worker_poll(w->scan, 0);
 }

@@ -152,6 +152,7 @@ def test_a_missed_hit_fails_the_run(tmp_path):
     assert done.returncode == 1
     assert "4 hits found of 5 planted" in report["failed"]["scan"]
     assert [c["ok"] for c in report["checks"]] == [False]
+    assert "scan" not in report
 
 
 @pytest.mark.parametrize("text", ["echo oops >&2; exit 3", "echo not json", "echo '{}'"])
