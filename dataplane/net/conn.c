@@ -66,21 +66,35 @@ static struct tcp_pcb *detach(struct net_conn *c)
 	return pcb;
 }
 
+/* lwIP is compiled with windows of 65535 bytes and a scale of 1.  That scale lets twice as much be announced, and
+   twice as much may wait to be sent; only tcp_recved and tcp_close, which put the window back to the compiled
+   one, and the macro that shows the send buffer in 16 bits stand in the way. */
+static void widen(struct tcp_pcb *pcb)
+{
+	if ((pcb->flags & TF_WND_SCALE) == 0)
+		return;
+	pcb->rcv_wnd += NET_WND - TCP_WND;
+	tcp_update_rcv_ann_wnd(pcb);
+	pcb->snd_buf += NET_SND_BUF - TCP_SND_BUF;
+}
+
 static void give_back(struct net_conn *c, size_t sz)
 {
-	c->unconsumed -= sz;
-	while (sz != 0) {
-		uint16_t part = (uint16_t)(sz < UINT16_MAX ? sz : UINT16_MAX);
+	struct tcp_pcb *pcb = c->pcb;
 
-		tcp_recved(c->pcb, part);
-		sz -= part;
-	}
+	c->unconsumed -= sz;
+	pcb->rcv_wnd += (tcpwnd_size_t)sz;
+	if (tcp_update_rcv_ann_wnd(pcb) < TCP_WND_UPDATE_THRESHOLD)
+		return;
+	tcp_ack_now(pcb);
+	tcp_output(pcb);
 }
 
 static void end_by_close(struct net_conn *c, enum net_close_reason why)
 {
 	/* lwIP answers with RST where the window was not given back in full. */
 	give_back(c, c->unconsumed);
+	c->pcb->rcv_wnd = TCP_WND_MAX(c->pcb); /* what it takes for that */
 	tcp_close(detach(c));
 	die(c, why);
 }
@@ -179,6 +193,7 @@ static err_t on_connect(void *arg, struct tcp_pcb *pcb, err_t err)
 	if (c->close_wanted || c->abort_wanted)
 		return ERR_OK;
 	set_deadline(c, 0);
+	widen(pcb);
 	c->state = CONN_OPEN;
 	c->n->stats.conns_opened++;
 	if (c->ops->on_connected != NULL)
@@ -403,7 +418,7 @@ size_t net_send_room(const struct net_conn *c)
 	if (c->state != CONN_OPEN || c->close_wanted || c->abort_wanted || !safe_to_write(c->pcb) ||
 	    tcp_sndqueuelen(c->pcb) >= TCP_SND_QUEUELEN)
 		return 0;
-	return tcp_sndbuf(c->pcb);
+	return c->pcb->snd_buf;
 }
 
 size_t net_send(struct net_conn *c, const void *p, size_t sz)

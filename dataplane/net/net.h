@@ -13,7 +13,7 @@
             handle is gone.  net_close and net_abort also end in on_closed unless called from on_closed.
    Flow     Each byte delivered must be given back with net_consumed, then or later; until then it keeps the
             TCP window shut by as much.  That is how back-pressure reaches the sender.  A connection holds
-            at most 64 KiB each way.
+            at most 128 KiB each way.
    Bounds   1024 connections; 10 s for a connect, 10 s for what is queued at net_close to be acknowledged,
             about two minutes (keepalive) until a silent peer that is gone is noticed.
    Hostile  What is not ARP, neighbour discovery, or TCP or ping for one of our addresses never reaches lwIP;

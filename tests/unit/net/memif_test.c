@@ -21,7 +21,7 @@ enum {
 	RUN_MS = 30000,
 	UP = 1, /* added to a stream's number: client to server */
 	DOWN = 1000,
-	WINDOW = 65535,
+	WINDOW = 2 * 65535,
 	KILLS = 5,
 };
 
