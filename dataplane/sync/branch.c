@@ -3,9 +3,10 @@
    Headers alone decide which chain is best, so whoever has spent the work can name a best chain whose next block
    is invalid, or does not exist.  The first marks the branch for good (body.h says when).  The second sets it
    aside for a while: when the block has been waited for in vain, and a ready peer has another chain that leads
-   further than what was delivered so far.  A branch set aside is tried again, with back-off, while some peer
-   claims to have it; those who claimed it and did not deliver are dropped.  Where there is no other chain, the
-   block is asked for again without end, as often as the back-off of its peers allows. */
+   further than what was delivered so far.  It is tried again, with back-off, while some peer claims to have it;
+   those who claimed it and did not deliver are dropped.  Where there is no other chain, the block is asked for
+   again without end, as often as the back-off of its peers allows.  A branch that no ready peer claims any more is
+   set aside too, until one does: there is nobody to ask. */
 #include "sync/sync_priv.h"
 
 static bool claims(const struct sync *s, const struct peer *p, uint32_t idx)
@@ -24,12 +25,22 @@ static bool anybody_claims(const struct sync *s, uint32_t idx)
 	return false;
 }
 
-/* A ready peer has a chain without idx that leads further than what has been delivered. */
-static bool other_chain(const struct sync *s, uint32_t idx)
+/* The caller's chain has idx already: it is wanted for CHAIN_FILL. */
+static bool is_below(const struct sync *s, uint32_t idx)
 {
-	bool below = headers_ancestor(s->chain, s->applied, headers_height(s->chain, idx)) == idx;
-	const struct u256 *have = headers_work(s->chain, below ? headers_parent(s->chain, idx) : s->applied);
+	return headers_ancestor(s->chain, s->applied, headers_height(s->chain, idx)) == idx;
+}
 
+/* The most work that a ready peer has without idx, if it leads further than what has been delivered; HEADERS_NONE: none.
+   For a fill nothing has been delivered, so any other branch will do. */
+static uint32_t other_chain(const struct sync *s, uint32_t idx)
+{
+	bool below = is_below(s, idx);
+	uint32_t found = HEADERS_NONE;
+	struct u256 most = {{0}};
+
+	if (!below)
+		most = *headers_work(s->chain, s->applied);
 	for (uint32_t i = 0; i < s->peer_cnt; i++) {
 		const struct peer *p = s->peer[i];
 		uint32_t best;
@@ -37,11 +48,14 @@ static bool other_chain(const struct sync *s, uint32_t idx)
 		if (p->state != PEER_READY || !p->best_known || claims(s, p, idx))
 			continue;
 		best = headers_find(s->chain, &p->best);
-		if (best != HEADERS_NONE && headers_is_fit(s->chain, best) &&
-		    u256_cmp(headers_work(s->chain, best), have) > 0)
-			return true;
+		if (best == HEADERS_NONE || !headers_is_fit(s->chain, best) ||
+		    (below && headers_on_best(s->chain, best)) ||
+		    u256_cmp(headers_work(s->chain, best), &most) <= 0)
+			continue;
+		most = *headers_work(s->chain, best);
+		found = best;
 	}
-	return false;
+	return found;
 }
 
 /* ---- set aside ---- */
@@ -96,7 +110,9 @@ static void set_aside(struct sync *s, uint32_t idx)
 
 	count(s, CNT_branches_set_aside);
 	a->active = true;
-	a->backoff_ns = a->backoff_ns * 2 < ASIDE_MIN_NS ? ASIDE_MIN_NS : a->backoff_ns * 2;
+	a->backoff_ns *= 2;
+	if (a->backoff_ns < (anybody_claims(s, idx) ? ASIDE_MIN_NS : UNCLAIMED_NS))
+		a->backoff_ns = anybody_claims(s, idx) ? ASIDE_MIN_NS : UNCLAIMED_NS;
 	if (a->backoff_ns > ASIDE_MAX_NS)
 		a->backoff_ns = ASIDE_MAX_NS;
 	a->retry_ns = s->now_ns + a->backoff_ns;
@@ -119,15 +135,13 @@ static void retry(struct sync *s)
 		if (!a->active || s->now_ns < a->retry_ns)
 			continue;
 		idx = headers_find(s->chain, &a->hash);
-		if (idx == HEADERS_NONE) {
-			aside_del(s, a);
-			return;
-		}
-		if (anybody_claims(s, idx)) {
+		if (idx == HEADERS_NONE)
+			aside_del(s, a); /* forgotten; whoever names it again begins anew */
+		else if (anybody_claims(s, idx))
 			take_back(s, a);
-			return;
-		}
-		a->retry_ns = s->now_ns + ASIDE_LOOK_NS;
+		else
+			a->retry_ns = s->now_ns + ASIDE_LOOK_NS;
+		return; /* one a tick */
 	}
 }
 
@@ -142,48 +156,79 @@ uint32_t branch_aside_cnt(const struct sync *s)
 
 /* ---- the next block ---- */
 
-/* The block that the caller's chain needs next and that is not at hand; HEADERS_NONE: none, or peers are not to
-   blame for it. */
+/* The block that the caller's chain needs next and that is not at hand; HEADERS_NONE: none, or we have no room. */
 static uint32_t waited_for(struct sync *s)
 {
 	const struct slot *head = download_head(s);
-	bool ready = false;
 
 	if (s->base_state == BASE_SEEK || (head != NULL ? head->state == SLOT_READY : s->pool_dry))
 		return HEADERS_NONE;
+	return headers_at(s->chain, events_next_height(s));
+}
+
+static void watch(struct sync *s, uint32_t idx)
+{
+	bool ready = false;
+	const struct hash256 *hash;
+
 	for (uint32_t i = 0; i < s->peer_cnt; i++)
 		ready |= s->peer[i]->state == PEER_READY;
-	return ready ? headers_at(s->chain, events_next_height(s)) : HEADERS_NONE;
-}
-
-static uint64_t patience(struct sync *s)
-{
-	const struct slot *head = download_head(s);
-	uint64_t ns = aside_find(s, &s->wait_hash) != NULL ? UNDELIVERED_AGAIN_NS : UNDELIVERED_NS;
-
-	return head != NULL && head->state == SLOT_ARRIVING ? 3 * ns : ns;
-}
-
-void branch_tick(struct sync *s)
-{
-	const struct hash256 *hash;
-	uint32_t idx;
-
-	retry(s);
-	idx = waited_for(s);
+	if (!ready)
+		s->ready_since_ns = 0;
+	else if (s->ready_since_ns == 0)
+		s->ready_since_ns = s->now_ns;
 	if (idx == HEADERS_NONE) {
 		s->wait_since_ns = 0;
 		return;
 	}
 	hash = headers_hash(s->chain, idx);
-	if (s->wait_since_ns == 0 || !hash256_eq(hash, &s->wait_hash)) {
-		s->wait_hash = *hash;
-		/* Bad bodies that came meanwhile do not count as a block. */
-		s->wait_since_ns = s->bad_known && hash256_eq(hash, &s->bad_hash) ? s->bad_since_ns : s->now_ns;
+	if (s->wait_since_ns != 0 && hash256_eq(hash, &s->wait_hash))
+		return;
+	s->wait_hash = *hash;
+	/* Bad bodies that came meanwhile do not count as a block. */
+	s->wait_since_ns = s->bad_known && hash256_eq(hash, &s->bad_hash) ? s->bad_since_ns : s->now_ns;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Waited for in vain, while there was somebody to ask. */
+static bool is_given_up(struct sync *s, uint32_t idx, uint32_t other)
+{
+	const struct slot *head = download_head(s);
+	uint64_t from = later(s->wait_since_ns, s->ready_since_ns);
+	uint64_t ns = aside_find(s, &s->wait_hash) != NULL ? UNDELIVERED_AGAIN_NS : UNDELIVERED_NS;
+
+	if (s->ready_since_ns == 0)
+		return false;
+	if (anybody_claims(s, idx)) {
+		s->claimed_ns = s->now_ns;
+		if (head != NULL && head->state == SLOT_ARRIVING)
+			ns *= 3;
+		return other != HEADERS_NONE && sync_since(s, from) > ns;
 	}
-	if (sync_since(s, s->wait_since_ns) <= patience(s) || !other_chain(s, idx))
+	return sync_since(s, later(from, s->claimed_ns)) >
+	       (other != HEADERS_NONE ? UNCLAIMED_NS : UNDELIVERED_NS);
+}
+
+void branch_tick(struct sync *s)
+{
+	uint32_t idx, other;
+
+	retry(s);
+	idx = waited_for(s);
+	watch(s, idx);
+	if (idx == HEADERS_NONE)
+		return;
+	other = other_chain(s, idx);
+	if (!is_given_up(s, idx, other))
 		return;
 	s->wait_since_ns = 0;
+	/* Of what is only filled in nothing has been seen: the whole branch is in doubt. */
+	if (is_below(s, idx) && other != HEADERS_NONE)
+		idx = headers_at(s->chain, headers_height(s->chain, headers_fork(s->chain, other)) + 1);
 	set_aside(s, idx);
 }
 
@@ -191,7 +236,7 @@ void branch_good(struct sync *s, const struct hash256 *hash)
 {
 	struct aside *a = s->aside_cnt != 0 ? aside_find(s, hash) : NULL;
 
-	if (a != NULL)
+	if (a != NULL && !a->active)
 		aside_del(s, a);
 }
 

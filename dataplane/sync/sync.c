@@ -134,7 +134,7 @@ int sync_session_start(struct sync *s, const struct sync_start *st, uint64_t now
 	headers_ref(s->chain, s->base);
 	s->bad_known = s->pool_dry = false;
 	s->aside_cnt = 0;
-	s->wait_since_ns = 0;
+	s->wait_since_ns = s->ready_since_ns = s->claimed_ns = 0;
 	s->tick_ns = 0;
 	for (uint32_t i = 0; i < s->peer_cnt; i++)
 		s->peer[i]->dial_at_ns = s->push[i]->dial_at_ns = now_ns;

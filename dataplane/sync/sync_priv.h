@@ -58,9 +58,10 @@
 #define AVOID_MAX_NS         (600 * NS_PER_S)
 #define UNDELIVERED_NS       (60 * NS_PER_S)  /* without the next block; thrice that while it is arriving */
 #define UNDELIVERED_AGAIN_NS (20 * NS_PER_S)  /* of a branch that was set aside before */
+#define UNCLAIMED_NS         (5 * NS_PER_S)   /* the same of a branch that no ready peer claims */
 #define ASIDE_MIN_NS         (120 * NS_PER_S) /* until it is tried again, doubling */
-#define ASIDE_MAX_NS         (3600 * NS_PER_S)
-#define ASIDE_LOOK_NS        (5 * NS_PER_S)
+#define ASIDE_MAX_NS         (600 * NS_PER_S)
+#define ASIDE_LOOK_NS        (1 * NS_PER_S)
 #define BAN_LIFT_NS          (30 * NS_PER_S) /* of waiting for the next block */
 #define PRUNED_BELIEF_NS     (600 * NS_PER_S)
 #define PRUNED_BLAME_NS      (5 * NS_PER_S) /* from a request for an old block to the other's end */
@@ -346,6 +347,8 @@ struct sync {
 	uint32_t aside_cnt;
 	struct hash256 wait_hash; /* the next block, waited for .. */
 	uint64_t wait_since_ns;   /* .. since; 0: it is not */
+	uint64_t claimed_ns;      /* when a ready peer last claimed to have it */
+	uint64_t ready_since_ns;  /* some peer has been ready all the time; 0: none is */
 	bool pool_dry;
 	uint64_t speed_max; /* of ready peers */
 

@@ -24,6 +24,9 @@
 #define LAB_MS        1000000ull
 #define LAB_S         1000000000ull
 
+/* What a node does when it is asked for a block that it has no more. */
+enum { LAB_OLD_SILENCE, LAB_OLD_NOTFOUND, LAB_OLD_HANG_UP };
+
 /* What the nodes have of a block. */
 enum lab_body {
 	LAB_BODY_GOOD,
@@ -68,8 +71,8 @@ struct lab_node {
 	uint32_t tip;     /* block of its best chain */
 	bool only_one;    /* refuses a second connection */
 	bool newest_only; /* ends the first when a second one comes */
-	uint32_t keeps;   /* lowest block it still has; what it does when asked for an older one: */
-	enum { LAB_OLD_SILENCE, LAB_OLD_NOTFOUND, LAB_OLD_HANG_UP } old;
+	uint32_t keeps;   /* lowest block it still has */
+	int old;          /* LAB_OLD_* */
 
 	bool listening, linked, up, sendheaders, refuse;
 	enum lab_fault fault;

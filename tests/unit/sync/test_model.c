@@ -26,6 +26,22 @@ static void change_chain(struct lab *l, uint32_t *r, uint32_t *tip)
 		*tip = branch;
 }
 
+/* A branch that has more work and that nobody can follow, at some nodes. */
+static void fake_chain(struct lab *l, uint32_t *r, const uint32_t *tip)
+{
+	uint32_t height = l->block[*tip].height;
+	uint32_t fork = lab_ancestor(l, *tip, height - draw(r, height < 12 ? height + 1 : 12));
+	uint32_t branch = lab_mine(l, fork, draw(r, 4));
+	uint32_t bad = draw(r, 2) == 0 ? lab_mine_invalid(l, branch) : lab_mine(l, branch, 1);
+
+	if (l->block[bad].body == LAB_BODY_GOOD)
+		l->block[bad].body = draw(r, 2) == 0 ? LAB_BODY_WITHHELD : LAB_BODY_BROKEN;
+	branch = lab_mine(l, bad, 12 + draw(r, 6));
+	for (uint32_t i = 0; i < l->node_cnt; i++)
+		if (draw(r, 2) != 0)
+			lab_set_tip(&l->node[i], branch);
+}
+
 static void restart(struct lab *l)
 {
 	/* As control does: what came out of the scan is durable, the rest of the session is forgotten. */
@@ -86,7 +102,7 @@ static void act(struct lab *l, uint32_t *r, uint32_t *tip)
 	uint32_t i = draw(r, l->node_cnt);
 	struct lab_node *n = draw(r, 3) == 0 ? &l->push[i] : &l->node[i];
 
-	switch (draw(r, 15)) {
+	switch (draw(r, 18)) {
 	case 0:
 	case 1:
 	case 2:
@@ -128,6 +144,19 @@ static void act(struct lab *l, uint32_t *r, uint32_t *tip)
 	case 13:
 		send_tx(l, l->now_ns, draw(r, 4) == 0 ? LAB_BAD_TX : 1, 1 + draw(r, 3000));
 		break;
+	case 15:
+		n->rate = draw(r, 2) == 0 ? 0 : 1 + draw(r, draw(r, 2) == 0 ? 100 : 100000);
+		n->rate_ns = l->now_ns;
+		break;
+	case 16:
+		n->delay_ns = draw(r, 2) == 0 ? 0 : draw(r, 40) * LAB_S;
+		l->node[i].keeps = draw(r, 3) == 0 ? draw(r, l->block[*tip].height + 1) : 0;
+		l->node[i].old = (int)draw(r, 3);
+		break;
+	case 17:
+		if (l->started) /* a new tower believes in the work above which it begins */
+			fake_chain(l, r, tip);
+		break;
 	case 14:
 		lab_reset(&l->node[i]);
 		lab_reset(&l->push[i]);
@@ -168,8 +197,8 @@ static void whatever_happens_the_list_ends_as_the_best_chain(void **state)
 			lab_resume(l, lab_ancestor(l, tip, l->block[tip].height / 2), l->block[tip].height / 2);
 		for (unsigned i = 0; i < 100; i++)
 			act(l, &r, &tip);
-		/* Peace: everybody has the best chain, plus one block so that nothing is tied. */
-		tip = lab_mine(l, tip, 1);
+		/* Peace: everybody has the best chain, plus some blocks so that it is: a fake one is good at first. */
+		tip = lab_mine(l, tip, 5);
 		l->scan_holds = false;
 		l->cut_max = 3000;
 		for (uint32_t i = 0; i < l->node_cnt; i++) {
@@ -177,13 +206,16 @@ static void whatever_happens_the_list_ends_as_the_best_chain(void **state)
 			l->node[i].refuse = false;
 			l->node[i].window = 0;
 			l->node[i].dead = false;
+			l->node[i].rate = l->push[i].rate = l->node[i].keeps = 0;
+			l->node[i].delay_ns = l->node[i].hold_ns = 0;
+			l->push[i].delay_ns = l->push[i].hold_ns = 0;
 			l->node[i].only_one = l->node[i].newest_only = false;
 			l->push[i].fault = LAB_GOOD;
 			l->push[i].refuse = l->push[i].dead = false;
 			l->push[i].window = 0;
 			lab_set_tip(&l->node[i], tip);
 		}
-		assert_true(lab_reach(l, tip, 400 * LAB_S));
+		assert_true(lab_reach(l, tip, 2000 * LAB_S));
 		lab_check_list(l, tip);
 		for (unsigned k = 0; k < 1000 && !everybody_ready(l); k++)
 			lab_run(l, LAB_S, 100 * LAB_MS);
