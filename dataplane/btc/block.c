@@ -2,15 +2,11 @@
 
 #include <assert.h>
 
+#include "btc/block_priv.h"
 #include "btc/cursor.h"
 
-#define OUTPOINT_SZ            36u
-#define INPUT_SZ_MIN           41u /* outpoint, empty script, sequence */
-#define OUTPUT_SZ_MIN          9u  /* value, empty script */
-#define TX_SZ_MIN              60u /* one input, one output, empty scripts */
 #define COINBASE_SCRIPT_SZ_MIN 2u
 #define COINBASE_SCRIPT_SZ_MAX 100u
-#define FLAG_WITNESS           1u
 
 const char *parse_verdict_name(enum parse_verdict v)
 {
@@ -145,10 +141,35 @@ static bool coinbase_ok(const uint8_t *p, const struct tx_view *t)
 	       script_sz <= COINBASE_SCRIPT_SZ_MAX;
 }
 
+bool block_coinbase_ok(const uint8_t *p, const struct tx_view *t, uint32_t idx)
+{
+	return idx == 0 ? coinbase_ok(p, t) : !tx_is_coinbase(p, t);
+}
+
+void block_view_add(struct block_view *bv, const struct tx_view *t)
+{
+	bv->stripped_sz += tx_view_stripped_sz(t);
+	bv->segwit_tx_cnt += t->segwit;
+	bv->in_cnt += t->in_cnt;
+	bv->out_cnt += t->out_cnt;
+}
+
+enum parse_verdict block_view_end(struct block_view *bv, uint32_t sz)
+{
+	/* This bounds the stripped size, too: sz is no less, so 4 * stripped_sz <= weight. */
+	uint64_t weight = 3 * (uint64_t)bv->stripped_sz + sz;
+
+	static_assert(4 * BLOCK_STRIPPED_SZ_MAX == BLOCK_WEIGHT_MAX, "one limit implies the other");
+	if (weight > BLOCK_WEIGHT_MAX)
+		return PARSE_LIMIT;
+	bv->total_sz = sz;
+	bv->weight = (uint32_t)weight;
+	return PARSE_OK;
+}
+
 enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *bv, struct tx_view *tx)
 {
 	struct cur c;
-	uint64_t weight;
 
 	if (sz > BLOCK_SZ_MAX)
 		return PARSE_LIMIT;
@@ -167,23 +188,13 @@ enum parse_verdict block_parse(const uint8_t *p, size_t sz, struct block_view *b
 		tx_skip(&c, p, false, t);
 		if (!cur_ok(&c))
 			break;
-		if (i == 0 ? !coinbase_ok(p, t) : tx_is_coinbase(p, t))
+		if (!block_coinbase_ok(p, t, i))
 			return PARSE_COINBASE;
-		bv->stripped_sz += tx_view_stripped_sz(t);
-		bv->segwit_tx_cnt += t->segwit;
-		bv->in_cnt += t->in_cnt;
-		bv->out_cnt += t->out_cnt;
+		block_view_add(bv, t);
 	}
 	if (cur_end(&c) != PARSE_OK)
 		return c.v;
-	/* This bounds the stripped size, too: sz is no less, so 4 * stripped_sz <= weight. */
-	weight = 3 * (uint64_t)bv->stripped_sz + sz;
-	static_assert(4 * BLOCK_STRIPPED_SZ_MAX == BLOCK_WEIGHT_MAX, "one limit implies the other");
-	if (weight > BLOCK_WEIGHT_MAX)
-		return PARSE_LIMIT;
-	bv->total_sz = (uint32_t)sz;
-	bv->weight = (uint32_t)weight;
-	return PARSE_OK;
+	return block_view_end(bv, (uint32_t)sz);
 }
 
 void tx_each_input(const uint8_t *p, const struct tx_view *t,

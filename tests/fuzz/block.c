@@ -2,7 +2,7 @@
    it is a block, where its transactions lie, and what their txids are. */
 #include <stdlib.h>
 
-#include "btc/block.h"
+#include "btc/block_walk.h"
 #include "ref_block.h"
 #include "txid/txid.h"
 
@@ -47,6 +47,35 @@ static void tx_agrees(const uint8_t *p, const struct tx_view *t, const struct ha
 	must(in_cnt == t->in_cnt);
 }
 
+/* The same bytes arriving in pieces, cut where they say themselves. */
+static void check_walk(const uint8_t *p, size_t sz, enum parse_verdict v, const struct block_view *bv,
+		       const struct tx_view *tx)
+{
+	static struct tx_view walk_tx[BLOCK_TX_MAX];
+	struct block_walk w;
+
+	block_walk_start(&w, p, (uint32_t)sz, walk_tx);
+	for (size_t at = 0; at < sz;) {
+		size_t piece = 1 + p[at] % 97;
+		uint8_t *part;
+
+		at = at + piece < sz ? at + piece : sz;
+		/* Only so much exists. */
+		part = exact_copy(p, at);
+		w.p = part;
+		block_walk_go(&w, (uint32_t)at);
+		free(part);
+	}
+	must(w.over && w.verdict == v);
+	if (v != PARSE_OK)
+		return;
+	must(memcmp(&w.bv, bv, sizeof(*bv)) == 0);
+	for (size_t i = 0; i < bv->tx_cnt; i++)
+		must(walk_tx[i].off == tx[i].off && walk_tx[i].sz == tx[i].sz &&
+		     walk_tx[i].wit_sz == tx[i].wit_sz && walk_tx[i].segwit == tx[i].segwit &&
+		     walk_tx[i].in_cnt == tx[i].in_cnt && walk_tx[i].out_cnt == tx[i].out_cnt);
+}
+
 static void check_block(const uint8_t *p, size_t sz)
 {
 	static struct ref_block want;
@@ -57,6 +86,9 @@ static void check_block(const uint8_t *p, size_t sz)
 	struct block_view bv;
 	enum parse_verdict v = block_parse(p, sz, &bv, tx);
 
+	/* Copying at every piece is quadratic. */
+	if (sz <= 20000)
+		check_walk(p, sz, v, &bv, tx);
 	must(v == ref_block(p, sz, &want));
 	if (v != PARSE_OK)
 		return;
