@@ -199,8 +199,16 @@ static bool run(struct teller *t, struct told *out)
 
 bool teller_run(const struct chain *c, const struct u256 *min_work, struct told *out)
 {
-	static const struct sync_ops ops = {op_dial,    op_send_room, op_send,         op_hang_up,
-					    op_buf_get, op_buf_put,   op_peer_changed, op_broadcast_result};
+	static const struct sync_ops ops = {
+		.dial = op_dial,
+		.send_room = op_send_room,
+		.send = op_send,
+		.hang_up = op_hang_up,
+		.buf_get = op_buf_get,
+		.buf_put = op_buf_put,
+		.peer_changed = op_peer_changed,
+		.broadcast_result = op_broadcast_result,
+	};
 	struct teller t = {.chain = c, .now_ns = 1000000000, .msg = malloc(MSG_MAX)};
 	struct sync_config cfg = {
 		.network = &c->net, .recent_blocks = 6, .min_chain_work = min_work, .wall_time = op_wall_time};

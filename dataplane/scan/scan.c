@@ -16,20 +16,11 @@ static struct rte_ring *ring_new(const struct scan *s, const char *what, unsigne
 	return rte_ring_create_elem(name, elem_sz, cnt, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
 }
 
-static bool job_init(struct scan_job *j)
-{
-	/* calloc'd and untouched until a block needs it: small blocks cost little memory. */
-	j->tx = calloc(BLOCK_TX_MAX, sizeof(*j->tx));
-	j->txid = calloc(BLOCK_TX_MAX, sizeof(*j->txid));
-	j->scratch = calloc(BLOCK_TX_MAX + 1, sizeof(*j->scratch));
-	j->hit = calloc((size_t)BLOCK_TX_MAX * 2, sizeof(*j->hit));
-	return j->tx != NULL && j->txid != NULL && j->scratch != NULL && j->hit != NULL;
-}
-
 static bool worker_init(struct scan *s, unsigned i)
 {
 	struct scan_worker *w = &s->worker[i];
 
+	w->idx = i;
 	w->shard = index_new(i, s->cfg.worker_cnt, s->cfg.seed);
 	w->edits = ring_new(s, "edit", i, sizeof(struct scan_edit), SCAN_EDIT_CNT);
 	w->added = ring_new(s, "added", i, sizeof(struct scan_added), SCAN_ADDED_CNT);
@@ -48,11 +39,12 @@ struct scan *scan_new(const struct scan_config *cfg)
 		return NULL;
 	memset(s, 0, sizeof(*s));
 	s->cfg = *cfg;
-	s->submit = ring_new(s, "submit", 0, sizeof(struct scan_event), SCAN_SUBMIT_CNT);
+	s->arrive_cnt = cfg->arrive_cnt < SCAN_ARRIVE_MAX ? cfg->arrive_cnt : SCAN_ARRIVE_MAX;
+	s->submit = ring_new(s, "submit", 0, sizeof(struct scan_submitted), SCAN_SUBMIT_CNT);
 	s->out = ring_new(s, "out", 0, sizeof(struct scan_msg), SCAN_OUT_CNT);
 	good = s->submit != NULL && s->out != NULL;
 	for (unsigned i = 0; good && i < SCAN_JOB_CNT; i++)
-		good = job_init(&s->job[i]);
+		good = (i >= s->arrive_cnt && i < SCAN_ARRIVE_MAX) || job_init(&s->job[i]);
 	for (unsigned i = 0; good && i < cfg->worker_cnt; i++)
 		good = worker_init(s, i);
 	if (!good) {
@@ -66,12 +58,8 @@ void scan_free(struct scan *s)
 {
 	if (s == NULL)
 		return;
-	for (unsigned i = 0; i < SCAN_JOB_CNT; i++) {
-		free(s->job[i].tx);
-		free(s->job[i].txid);
-		free(s->job[i].scratch);
-		free(s->job[i].hit);
-	}
+	for (unsigned i = 0; i < SCAN_JOB_CNT; i++)
+		job_fini(&s->job[i]);
 	for (unsigned i = 0; i < s->cfg.worker_cnt; i++) {
 		index_free(s->worker[i].shard);
 		rte_ring_free(s->worker[i].edits);
@@ -82,10 +70,71 @@ void scan_free(struct scan *s)
 	free(s);
 }
 
+/* --- the net lcore's side --------------------------------------------------------------------------------- */
+
+static struct scan_job *arrival_of(struct scan *s, const struct block_buf *buf)
+{
+	return buf != NULL && buf->slot < s->arrive_cnt ? &s->job[buf->slot] : NULL;
+}
+
+bool scan_arrive(struct scan *s, const struct block_buf *buf, uint32_t sz, uint32_t present, uint32_t height)
+{
+	struct scan_job *j = arrival_of(s, buf);
+
+	/* Not free: the block that was in this buffer before is still being remembered. */
+	if (j == NULL || j->arriving || !job_is_free(j))
+		return false;
+	job_open(s, j, buf->data, sz, present, height);
+	j->arriving = true;
+	return true;
+}
+
+void scan_arrived(struct scan *s, const struct block_buf *buf, uint32_t present)
+{
+	struct scan_job *j = arrival_of(s, buf);
+
+	if (j != NULL && j->arriving)
+		atomic_store_explicit(&j->present, present, memory_order_release);
+}
+
+bool scan_arrive_stop(struct scan *s, const struct block_buf *buf)
+{
+	struct scan_job *j = arrival_of(s, buf);
+
+	if (j == NULL || !j->arriving)
+		return true;
+	if (!job_shut(s, j))
+		return false;
+	j->arriving = false;
+	job_let_go(j);
+	return true;
+}
+
 bool scan_submit(struct scan *s, const struct scan_event *e)
 {
-	return rte_ring_sp_enqueue_elem(s->submit, (void *)(uintptr_t)e, sizeof(*e)) == 0;
+	struct scan_submitted m = {.event = *e, .job = SCAN_JOB_NONE};
+	struct scan_job *j = arrival_of(s, e->ev.buf);
+
+	if (rte_ring_free_count(s->submit) == 0)
+		return false;
+	if (j != NULL && j->arriving) {
+		m.job = e->ev.buf->slot;
+		j->arriving = false;
+		atomic_store_explicit(&j->present, e->ev.buf->sz, memory_order_release);
+	}
+	atomic_fetch_add_explicit(&s->submitted_cnt, 1, memory_order_relaxed);
+	rte_ring_sp_enqueue_elem(s->submit, &m, sizeof(m));
+	return true;
 }
+
+bool scan_in_work(const struct scan *s)
+{
+	return atomic_load_explicit(&s->open, memory_order_relaxed) != 0 ||
+	       atomic_load_explicit(&s->submitted_cnt, memory_order_relaxed) !=
+		       atomic_load_explicit(&s->let_out_cnt, memory_order_relaxed);
+}
+
+/* --- the main lcore's side -------------------------------------------------------------------------------- */
 
 bool scan_edit(struct scan *s, const struct scan_edit *e)
 {
@@ -150,7 +199,7 @@ bool scan_output(struct scan *s, struct scan_output *o)
 	if (m.job < SCAN_JOB_CNT) {
 		const struct scan_job *j = &s->job[m.job];
 
-		o->block = &j->view;
+		o->block = &j->walk.bv;
 		o->tx = j->tx;
 		o->txid = j->txid;
 		o->hit = j->hit;
@@ -162,22 +211,28 @@ bool scan_output(struct scan *s, struct scan_output *o)
 void scan_output_release(struct scan *s, const struct scan_output *o)
 {
 	if (o->kind == SCAN_OUT_EVENT && o->job < SCAN_JOB_CNT)
-		atomic_store_explicit(&s->job[o->job].busy, false, memory_order_release);
+		job_let_go(&s->job[o->job]);
 }
+
+/* --- scan lcores ------------------------------------------------------------------------------------------ */
 
 bool scan_worker_poll(struct scan *s, unsigned w)
 {
 	struct scan_worker *me = &s->worker[w];
-	bool worked = scan_worker_phase(s, w);
+	bool worked = scan_worker_push(me);
 
 	worked |= scan_worker_edits(s, me);
+	worked |= scan_phase_one(s);
 	if (w == 0)
-		worked |= scan_leader_poll(s);
+		worked |= scan_leader_take(s);
+	worked |= scan_worker_ops(s, me);
+	if (w == 0)
+		worked |= scan_leader_let_out(s);
 	if (worked)
 		me->idle_polls = 0;
 	else if (me->idle_polls < IDLE_POLLS)
 		me->idle_polls++;
-	else if (me->loads_open == 0) /* or it would tidy what is about to change again */
+	else if (me->loads_open == 0 && !scan_in_work(s)) /* or it would tidy what is about to change again */
 		worked = index_maintain(me->shard);
 	return worked;
 }

@@ -1,11 +1,15 @@
 /* scan.h - chain events in, hits out: the two phases of DESIGN section 2 over any number of scan lcores.
 
-   Phase one: the leader walks the block's transactions, every worker hashes its part of them, the leader checks
-   the merkle root.  Phase two: every worker looks all txids up in its own shard and remembers the block.
-   Worker 0 is the leader; with one worker the phases are plain calls.
+   Phase one turns a block into txids and a verdict.  It begins while the block is still arriving: what has come is
+   parsed, hashed and built into the merkle tree at once, so that after the last byte only a tail is left, whatever
+   the block's size.  Any worker takes pieces of any block, the lowest height first, so several blocks keep every
+   worker busy.  Phase two, in the order of events: every worker looks all txids up in its own shard and then
+   remembers the block.  While it does, other blocks are in phase one, also on the same lcores.
+   Worker 0 is the leader, which keeps the order; it works like the others besides.
 
-   Threads  net lcore: scan_submit.  main lcore: scan_edit, scan_output, scan_ack, and the calls marked main.
-            Scan lcore w: scan_worker_poll(s, w).  A lcore may hold several of these roles.
+   Threads  net lcore: scan_submit, scan_arrive, scan_arrived, scan_arrive_stop.  main lcore: scan_edit, scan_output,
+            scan_ack, and the calls marked main.  Scan lcore w: scan_worker_poll(s, w).  A lcore may hold several of
+            these roles, also several workers.
    Memory   Rings and jobs are taken at scan_new; after that only the index allocates, for edits, for recent
             blocks, and when an idle worker tidies its shard.
    Order    scan_output is one ordered stream: events come out in the order submitted; the answer to an edit comes
@@ -13,7 +17,8 @@
             So no locator is ever between two blocks (invariant I2).
    Verdict  A block that fails parse, merkle or mutation comes out with its verdict and without effect; later events
             of the same epoch come out as BLOCK_CANCELLED.
-   Flow     A CONNECT waits inside while `window` connected blocks are unacknowledged; nothing is dropped. */
+   Flow     A CONNECT waits before phase two while `window` connected blocks are unacknowledged; nothing is
+            dropped.  What waits keeps its buffer, so that in the end no more blocks are asked for. */
 #ifndef VIGIL_SCAN_SCAN_H
 #define VIGIL_SCAN_SCAN_H
 
@@ -23,6 +28,7 @@
 
 #define SCAN_WORKER_MAX      64u
 #define SCAN_RECENT_HITS_MAX 4u
+#define SCAN_ARRIVE_MAX      56u
 
 struct scan;
 
@@ -34,6 +40,9 @@ struct scan_config {
 	   are remembered until SCAN_EVICT, however many. */
 	uint32_t recent_blocks;
 	uint32_t window;
+	/* Buffers whose blocks may be scanned while they arrive: those with a slot below this, and below
+	   SCAN_ARRIVE_MAX.  0: blocks are handed over whole only. */
+	uint32_t arrive_cnt;
 	/* Names the rings; unique in the process. */
 	const char *name;
 };
@@ -48,7 +57,19 @@ struct scan_event {
 	uint32_t header_cnt;
 };
 
-/* False: no room now. */
+/* A block of sz bytes begins to arrive in buf, whose first `present` bytes are there.  From now on bytes below those
+   published may be read by the workers and must not change; height says what is more urgent.
+   False: it will have to be handed over whole (the buffer has no place here, or its last block is still being
+   remembered); the other two calls then do nothing. */
+bool scan_arrive(struct scan *s, const struct block_buf *buf, uint32_t sz, uint32_t present, uint32_t height);
+/* More of it has come: at best called once for each burst of packets. */
+void scan_arrived(struct scan *s, const struct block_buf *buf, uint32_t present);
+/* The block will not be submitted: its transfer ended early, or nobody wants it any more.  True: no worker looks at
+   the buffer any more, it may be given to somebody else.  False: one still does; ask again until true. */
+bool scan_arrive_stop(struct scan *s, const struct block_buf *buf);
+
+/* The next event.  A block is complete in its buffer by now, whether it was seen arriving or not.  False: no room
+   now. */
 bool scan_submit(struct scan *s, const struct scan_event *e);
 
 enum scan_edit_kind {
@@ -108,8 +129,11 @@ struct scan_output {
 bool scan_output(struct scan *s, struct scan_output *o);
 void scan_output_release(struct scan *s, const struct scan_output *o);
 
-/* One turn of scan lcore w; false when there was nothing to do. */
+/* One turn of scan lcore w; false when there was nothing to do.  Bounded: at most one step of each kind, the longest
+   of which takes some 100 us (or the hash of one transaction of up to 1 MB). */
 bool scan_worker_poll(struct scan *s, unsigned w);
+/* Any thread: blocks are arriving or events are inside, so there may soon be something to do. */
+bool scan_in_work(const struct scan *s);
 
 struct scan_stats {
 	uint64_t blocks, txs, bytes, hits, recent_hits;

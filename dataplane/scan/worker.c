@@ -1,4 +1,4 @@
-/* One scan lcore: its part of each phase, and the edits of its shard. */
+/* One scan lcore: what events and edits do to its shard. */
 #include "scan/scan_priv.h"
 
 #include <rte_debug.h>
@@ -22,6 +22,7 @@ static void publish_index(struct scan_worker *w)
 
 static void answer(struct scan_worker *w, struct scan_added *a)
 {
+	a->stamp = atomic_load_explicit(&w->ops_done, memory_order_relaxed);
 	if (rte_ring_sp_enqueue_elem(w->added, a, sizeof(*a)) != 0)
 		rte_panic("scan: no room for an answer that was made room for\n");
 }
@@ -114,15 +115,6 @@ bool scan_worker_edits(struct scan *s, struct scan_worker *w)
 	return true;
 }
 
-static void hash_part(const struct scan *s, struct scan_job *j, unsigned idx)
-{
-	uint64_t cnt = j->view.tx_cnt;
-	uint64_t from = cnt * idx / s->cfg.worker_cnt, to = cnt * (idx + 1) / s->cfg.worker_cnt;
-
-	if (to > from)
-		s->cfg.kernel->hash(j->event.ev.buf->data, j->tx + from, j->txid + from, to - from);
-}
-
 struct burst {
 	struct locator locator[INDEX_BURST_MAX];
 	struct scan_hit at[INDEX_BURST_MAX];
@@ -142,53 +134,64 @@ static void burst_flush(struct burst *b, const struct index_shard *shard, struct
 	b->cnt = 0;
 }
 
-static void lookup_part(const struct scan *s, struct scan_job *j, unsigned idx)
+static void lookup(const struct scan *s, const struct scan_worker *w, struct scan_job *j)
 {
-	struct index_shard *shard = s->worker[idx].shard;
 	struct burst b = {.cnt = 0};
 
-	for (uint32_t i = 0; i < j->view.tx_cnt; i++) {
+	for (uint32_t i = 0; i < j->walk.bv.tx_cnt; i++) {
 		for (unsigned scheme = 0; scheme < 2; scheme++) {
 			struct locator l = locator_of_txid(&j->txid[i], (enum locator_scheme)scheme);
 
-			if (index_shard_of(&l, s->cfg.seed, s->cfg.worker_cnt) != idx)
+			if (s->cfg.worker_cnt > 1 &&
+			    index_shard_of(&l, s->cfg.seed, s->cfg.worker_cnt) != w->idx)
 				continue;
 			b.locator[b.cnt] = l;
 			b.at[b.cnt] = (struct scan_hit){i, (enum locator_scheme)scheme};
 			if (++b.cnt == INDEX_BURST_MAX)
-				burst_flush(&b, shard, j);
+				burst_flush(&b, w->shard, j);
 		}
 	}
-	burst_flush(&b, shard, j);
-	if (s->cfg.recent_blocks == 0)
-		return;
-	if (index_block_push(shard, &j->event.ev.hash, j->event.ev.height, j->txid, j->view.tx_cnt,
-			     j->event.ev.last_byte_ns) != 0)
-		rte_panic("scan: out of memory for a recent block\n");
+	burst_flush(&b, w->shard, j);
 }
 
-bool scan_worker_phase(struct scan *s, unsigned idx)
+bool scan_worker_push(struct scan_worker *w)
 {
-	struct scan_worker *w = &s->worker[idx];
-	uint32_t seq = atomic_load_explicit(&s->phase_seq, memory_order_acquire);
+	const struct scan_op *op = &w->push;
 
-	if (seq == w->phase_seen)
+	if (!w->push_due)
 		return false;
-	w->phase_seen = seq;
+	if (index_block_push(w->shard, &op->hash, op->height, op->job->txid, op->job->walk.bv.tx_cnt,
+			     op->last_byte_ns) != 0)
+		rte_panic("scan: out of memory for a recent block\n");
+	w->push_due = false;
+	job_let_go(op->job);
+	publish_index(w);
+	return true;
+}
+
+/* The hits of a block are wanted at once, so that it is remembered comes after them; but before this worker does
+   anything else to its shard. */
+bool scan_worker_ops(struct scan *s, struct scan_worker *w)
+{
+	uint32_t done = atomic_load_explicit(&w->ops_done, memory_order_relaxed);
+
+	if (done == atomic_load_explicit(&s->ops_published, memory_order_acquire))
+		return false;
 	load_end(w);
-	switch (s->phase) {
-	case PHASE_HASH:
-		hash_part(s, s->phase_job, idx);
+	scan_worker_push(w);
+	w->push = s->op[done % SCAN_OP_CNT];
+	switch (w->push.kind) {
+	case OP_NOTHING:
 		break;
-	case PHASE_LOOKUP:
-		lookup_part(s, s->phase_job, idx);
-		publish_index(w);
+	case OP_LOOKUP:
+		lookup(s, w, w->push.job);
+		w->push_due = s->cfg.recent_blocks != 0;
 		break;
-	case PHASE_POP:
-		index_block_pop(w->shard, &s->pop_hash);
+	case OP_POP:
+		index_block_pop(w->shard, &w->push.hash);
 		publish_index(w);
 		break;
 	}
-	atomic_fetch_sub_explicit(&s->phase_left, 1, memory_order_acq_rel);
+	atomic_store_explicit(&w->ops_done, done + 1, memory_order_release);
 	return true;
 }

@@ -124,25 +124,31 @@ static void send_asked(struct sync *s)
 	}
 }
 
+/* False: it has no buffer, and there is none. */
+static bool slot_has_buf(struct sync *s, struct slot *slot)
+{
+	if (slot->buf == NULL)
+		slot->buf = s->ops.buf_get(s->arg);
+	if (slot->buf == NULL) {
+		count(s, CNT_pool_empty);
+		s->pool_dry = true;
+	}
+	return slot->buf != NULL;
+}
+
 static bool open_slot(struct sync *s)
 {
 	uint32_t idx = headers_at(s->chain, s->win_height + s->win_cnt);
-	struct block_buf *buf;
+	struct slot slot = {.idx = idx};
 	struct peer *p;
 
 	s->pool_dry = false;
 	if (s->win_cnt == SYNC_WINDOW_MAX || idx == HEADERS_NONE)
 		return false;
 	p = pick(s, s->win_height + s->win_cnt, headers_hash(s->chain, idx), UINT32_MAX);
-	if (p == NULL)
+	if (p == NULL || !slot_has_buf(s, &slot))
 		return false;
-	buf = s->ops.buf_get(s->arg);
-	if (buf == NULL) {
-		count(s, CNT_pool_empty);
-		s->pool_dry = true;
-		return false;
-	}
-	*slot_at(s, s->win_cnt) = (struct slot){.idx = idx, .buf = buf};
+	*slot_at(s, s->win_cnt) = slot;
 	ask(s, slot_at(s, s->win_cnt++), p);
 	return true;
 }
@@ -158,7 +164,7 @@ void download_schedule(struct sync *s)
 		if (slot->state != SLOT_WANTED)
 			continue;
 		p = pick(s, s->win_height + i, headers_hash(s->chain, slot->idx), UINT32_MAX);
-		if (p != NULL)
+		if (p != NULL && slot_has_buf(s, slot))
 			ask(s, slot, p);
 	}
 	while (open_slot(s))
@@ -171,9 +177,13 @@ void download_schedule(struct sync *s)
 /* Whoever is writing into the slot's buffer stops. */
 static void slot_close(struct sync *s, struct slot *slot)
 {
-	if (slot->state == SLOT_ARRIVING)
+	if (slot->state == SLOT_ARRIVING) {
 		p2p_stream_block_forget(&s->peer[slot->peer_id]->stream);
-	s->ops.buf_put(s->arg, slot->buf);
+		s->peer[slot->peer_id]->into = NULL;
+	}
+	if (slot->buf != NULL)
+		s->ops.buf_put(s->arg, slot->buf);
+	slot->buf = NULL;
 }
 
 static void truncate_to(struct sync *s, uint32_t cnt)
@@ -224,6 +234,9 @@ void download_peer_lost(struct sync *s, struct peer *p)
 		struct slot *slot = slot_at(s, i);
 
 		if (slot->peer_id == p->id && (slot->state == SLOT_ASKED || slot->state == SLOT_ARRIVING)) {
+			/* The scan may be reading what has come: nobody else may write there. */
+			if (slot->state == SLOT_ARRIVING)
+				slot_close(s, slot);
 			slot->state = SLOT_WANTED;
 			count(s, CNT_blocks_moved);
 		}
@@ -245,14 +258,25 @@ void download_block_head(struct sync *s, struct peer *p, uint64_t rx_ns)
 	p->arriving_ns = rx_ns;
 	slot = slot_find(s, &hash);
 	/* A copy that was given up may still be the first to come. */
-	if (slot != NULL && (slot->state == SLOT_WANTED || slot->state == SLOT_ASKED)) {
+	if (slot != NULL && (slot->state == SLOT_WANTED || slot->state == SLOT_ASKED) &&
+	    slot_has_buf(s, slot)) {
 		slot->state = SLOT_ARRIVING;
 		slot->peer_id = p->id;
 		slot->first_ns = rx_ns;
 		p2p_stream_block_to(&p->stream, slot->buf->data);
+		p->into = slot->buf;
+		if (s->ops.block_begins != NULL)
+			s->ops.block_begins(s->arg, slot->buf, p->stream.payload_sz,
+					    headers_height(s->chain, slot->idx));
 	} else {
 		p2p_stream_block_to(&p->stream, NULL);
 	}
+}
+
+void download_bytes(struct sync *s, const struct peer *p)
+{
+	if (s->ops.block_grows != NULL)
+		s->ops.block_grows(s->arg, p->into, p->stream.got);
 }
 
 void download_block(struct sync *s, struct peer *p, uint64_t rx_ns)
@@ -270,6 +294,9 @@ void download_block(struct sync *s, struct peer *p, uint64_t rx_ns)
 		slot->buf->sz = p->stream.payload_sz;
 		slot->last_ns = rx_ns;
 		p->blocks++;
+		p->into = NULL;
+		if (s->ops.block_grows != NULL)
+			s->ops.block_grows(s->arg, slot->buf, slot->buf->sz);
 	} else {
 		count(s, CNT_blocks_late);
 		/* It counted on this very copy, which began before the slot did. */

@@ -281,6 +281,8 @@ void sync_data(struct sync *s, uint32_t conn_id, const uint8_t *data, size_t sz,
 	} while (e != P2P_STREAM_MORE && p->generation == generation);
 	if (p->generation == generation)
 		pace_data(s, p, all, block_data);
+	if (p->into != NULL)
+		download_bytes(s, p);
 }
 
 /* ---- output ---- */

@@ -6,7 +6,8 @@
 
    Threads  One thread (the net lcore).
    Memory   Block buffers come from the caller's pool, one reserved per outstanding request, so a block that
-            was asked for always has room; a block nobody asked for never gets any.
+            was asked for always has room; a block nobody asked for never gets any.  A buffer is written by one
+            transfer only: when that breaks off, the buffer goes back and the next one gets another.
    Order    sync_next hands out chain events in the order in which they must be applied: FILL blocks first
             (oldest to newest, ending with the base), then CONNECT and DISCONNECT along the best chain.  All
             disconnects of a reorg come before its first connect.  A reorg is followed when the new branch has
@@ -133,6 +134,11 @@ struct sync_ops {
 	void (*hang_up)(void *arg, void *conn);
 	struct block_buf *(*buf_get)(void *arg); /* NULL: none free now */
 	void (*buf_put)(void *arg, struct block_buf *b);
+	/* May be NULL, like the next one: a block of sz bytes begins to arrive in b, whose header is there. */
+	void (*block_begins)(void *arg, struct block_buf *b, uint32_t sz, uint32_t height);
+	/* Its first `present` bytes are there.  Ends with all of them, or with buf_put of a block that nobody wants
+	   any more or whose peer was lost: what has come of it is of no use then. */
+	void (*block_grows)(void *arg, struct block_buf *b, uint32_t present);
 	/* Peer or broadcast news for the link. */
 	void (*peer_changed)(void *arg, uint32_t peer_id);
 	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,

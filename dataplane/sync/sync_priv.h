@@ -223,6 +223,7 @@ struct peer {
 	uint64_t last_block_ns;
 	struct hash256 arriving; /* hash of the block now on the stream */
 	uint64_t arriving_ns;
+	struct block_buf *into;   /* where it goes; NULL: nowhere */
 	struct p2p_inv_item *ask; /* collected for the next getdata */
 	uint32_t ask_cnt;
 
@@ -268,7 +269,8 @@ struct peer {
 enum slot_state { SLOT_WANTED, SLOT_ASKED, SLOT_ARRIVING, SLOT_READY };
 
 /* One block of the best chain between the last handed out and the last asked for.  Each has its buffer, so
-   the next block to hand out never lacks one. */
+   the next block to hand out never lacks one; but while WANTED it may be without, after a transfer broke off.  It
+   then gets the next one that is free, which may be that very one. */
 struct slot {
 	uint32_t idx;
 	enum slot_state state;
@@ -482,6 +484,8 @@ void download_rewind(struct sync *s);
 void download_peer_lost(struct sync *s, struct peer *p);
 void download_block_head(struct sync *s, struct peer *p, uint64_t rx_ns);
 void download_block(struct sync *s, struct peer *p, uint64_t rx_ns);
+/* Some of its bytes have come. */
+void download_bytes(struct sync *s, const struct peer *p);
 /* The node says that it does not have the block. */
 void download_not_found(struct sync *s, struct peer *p, const struct hash256 *hash);
 /* The answer to ping number ping_no came. */

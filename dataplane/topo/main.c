@@ -156,6 +156,7 @@ static bool build(struct topo *t)
 		.worker_cnt = t->o.scan_lcore_cnt,
 		.recent_blocks = t->o.recent_blocks,
 		.window = t->o.window,
+		.arrive_cnt = t->o.block_bufs,
 		.name = "scan",
 	};
 	const char *why = NULL;

@@ -34,6 +34,12 @@ struct net_role {
 	struct scan_event event;
 	uint32_t outstanding; /* events handed to the scan and not yet back */
 
+	/* Blocks that are arriving, by the slots of their buffers: those of which more has come in this turn, and
+	   those given up while the scan was still reading them. */
+	uint64_t grown, leaving;
+	uint32_t present[SCAN_ARRIVE_MAX];
+	struct block_buf *arriving[SCAN_ARRIVE_MAX];
+
 	bool peer_dirty[PEER_MAX];
 	uint64_t peer_news_ns, chain_news_ns;
 	struct sync_chain_view chain_sent;
@@ -125,9 +131,57 @@ static struct block_buf *op_buf_get(void *arg)
 	return block_pool_get(((struct net_role *)arg)->pool);
 }
 
+/* A block that is given up half way: its buffer is nobody's until the scan has taken its hands off it. */
 static void op_buf_put(void *arg, struct block_buf *b)
 {
-	block_pool_put(((struct net_role *)arg)->pool, b);
+	struct net_role *r = arg;
+
+	if (scan_arrive_stop(r->scan, b)) {
+		block_pool_put(r->pool, b);
+		return;
+	}
+	r->grown &= ~(UINT64_C(1) << b->slot);
+	r->leaving |= UINT64_C(1) << b->slot;
+	r->arriving[b->slot] = b;
+}
+
+static void op_block_begins(void *arg, struct block_buf *b, uint32_t sz, uint32_t height)
+{
+	scan_arrive(((struct net_role *)arg)->scan, b, sz, HEADER_SZ, height);
+}
+
+static void op_block_grows(void *arg, struct block_buf *b, uint32_t present)
+{
+	struct net_role *r = arg;
+
+	if (b->slot >= SCAN_ARRIVE_MAX)
+		return;
+	r->grown |= UINT64_C(1) << b->slot;
+	r->present[b->slot] = present;
+	r->arriving[b->slot] = b;
+}
+
+/* Once for each burst of packets. */
+static void tell_grown(struct net_role *r)
+{
+	r->handed |= r->grown != 0;
+	for (; r->grown != 0; r->grown &= r->grown - 1) {
+		int i = __builtin_ctzll(r->grown);
+
+		scan_arrived(r->scan, r->arriving[i], r->present[i]);
+	}
+}
+
+static void take_leaving(struct net_role *r)
+{
+	for (uint64_t left = r->leaving; left != 0; left &= left - 1) {
+		int i = __builtin_ctzll(left);
+
+		if (!scan_arrive_stop(r->scan, r->arriving[i]))
+			continue;
+		r->leaving &= ~(UINT64_C(1) << i);
+		block_pool_put(r->pool, r->arriving[i]);
+	}
 }
 
 static void op_peer_changed(void *arg, uint32_t peer_id)
@@ -413,7 +467,7 @@ static void stop_finish(struct net_role *r)
 		free(r->event.headers);
 		r->have_event = false;
 	}
-	if (r->outstanding == 0 && note(r, &n, 0))
+	if (r->outstanding == 0 && r->leaving == 0 && note(r, &n, 0))
 		r->stopping = false;
 }
 
@@ -424,6 +478,8 @@ bool net_role_poll(struct net_role *r, uint64_t now_ns, bool *handed)
 	r->now_ns = now_ns;
 	r->handed = false;
 	worked = net_poll(r->net, now_ns) > 0;
+	tell_grown(r);
+	take_leaving(r);
 	worked |= commands(r);
 	worked |= take_back(r);
 	if (r->stopping)
@@ -461,8 +517,16 @@ static struct rte_ring *ring(const char *name, unsigned elem_sz, unsigned cnt)
 
 struct net_role *net_role_new(const struct options *o, struct scan *scan, const char **why)
 {
-	static const struct sync_ops ops = {op_dial,    op_send_room, op_send,         op_hang_up,
-					    op_buf_get, op_buf_put,   op_peer_changed, op_broadcast_result};
+	static const struct sync_ops ops = {.dial = op_dial,
+					    .send_room = op_send_room,
+					    .send = op_send,
+					    .hang_up = op_hang_up,
+					    .buf_get = op_buf_get,
+					    .buf_put = op_buf_put,
+					    .block_begins = op_block_begins,
+					    .block_grows = op_block_grows,
+					    .peer_changed = op_peer_changed,
+					    .broadcast_result = op_broadcast_result};
 	struct net_role *r = calloc(1, sizeof(*r));
 	struct sync_config sc = {
 		.network = o->network,

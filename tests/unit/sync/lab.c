@@ -111,6 +111,15 @@ uint32_t lab_find(const struct lab *l, const uint8_t *hash)
 
 /* ---- what sync asks of its caller ---- */
 
+static uint32_t lab_sum(const uint8_t *p, uint32_t sz)
+{
+	uint32_t sum = 1;
+
+	for (uint32_t i = 0; i < sz; i++)
+		sum = sum * 31 + p[i];
+	return sum;
+}
+
 static struct block_buf *op_buf_get(void *arg)
 {
 	struct lab *l = arg;
@@ -128,9 +137,42 @@ static void op_buf_put(void *arg, struct block_buf *b)
 {
 	struct lab *l = arg;
 
-	assert_true(l->buf_used[b->slot]);
-	l->buf_used[b->slot] = false;
+	assert_true(l->buf_used[b->slot] && !l->buf_leaving[b->slot]);
+	if (l->arriving_sz[b->slot] != 0 && l->present[b->slot] < l->arriving_sz[b->slot]) {
+		/* The scan may need a moment to let go of it. */
+		l->buf_leaving[b->slot] = true;
+		l->broken_cnt++;
+	} else {
+		l->buf_used[b->slot] = false;
+	}
+	/* What was announced was there to stay. */
+	if (l->present[b->slot] > HEADER_SZ)
+		assert_int_equal(lab_sum(b->data, l->present[b->slot]), l->present_sum[b->slot]);
+	l->arriving_sz[b->slot] = l->present[b->slot] = 0;
 	memset(b->data, 0xdd, 4096); /* whoever still reads it finds nonsense */
+}
+
+/* What the scan sees of a block that is arriving. */
+static void op_block_begins(void *arg, struct block_buf *b, uint32_t sz, uint32_t height)
+{
+	struct lab *l = arg;
+	uint32_t i = lab_find(l, header_hash(b->data).b);
+
+	assert_true(l->buf_used[b->slot] && l->arriving_sz[b->slot] == 0);
+	assert_int_equal(l->block[i].height, height);
+	assert_int_equal(l->block[i].sz, sz);
+	l->arriving_sz[b->slot] = sz;
+	l->present[b->slot] = HEADER_SZ;
+	l->begun_cnt++;
+}
+
+static void op_block_grows(void *arg, struct block_buf *b, uint32_t present)
+{
+	struct lab *l = arg;
+
+	assert_true(present >= l->present[b->slot] && present <= l->arriving_sz[b->slot]);
+	l->present[b->slot] = present;
+	l->present_sum[b->slot] = lab_sum(b->data, present);
 }
 
 static void op_peer_changed(void *arg, uint32_t peer_id)
@@ -245,6 +287,10 @@ void lab_turn(struct lab *l, uint64_t step_ns)
 	struct chain_event ev;
 
 	l->now_ns += step_ns;
+	for (uint32_t i = 0; i < l->buf_cnt; i++) {
+		l->buf_used[i] &= !l->buf_leaving[i];
+		l->buf_leaving[i] = false;
+	}
 	for (uint32_t i = 0; i < l->node_cnt; i++) {
 		lab_node_turn(&l->node[i]);
 		lab_node_turn(&l->push[i]);
@@ -321,7 +367,7 @@ uint32_t lab_bufs_used(const struct lab *l)
 	uint32_t cnt = 0;
 
 	for (uint32_t i = 0; i < l->buf_cnt; i++)
-		cnt += l->buf_used[i];
+		cnt += l->buf_used[i] && !l->buf_leaving[i];
 	return cnt;
 }
 
@@ -339,8 +385,16 @@ static uint8_t *map_buf(void)
 static struct lab *lab_new_with(uint32_t node_cnt, uint32_t seed, uint64_t min_work, uint32_t ban_s)
 {
 	static const struct sync_ops ops = {
-		lab_dial,   lab_send_room, lab_take,        lab_hang_up,
-		op_buf_get, op_buf_put,    op_peer_changed, op_result,
+		.dial = lab_dial,
+		.send_room = lab_send_room,
+		.send = lab_take,
+		.hang_up = lab_hang_up,
+		.buf_get = op_buf_get,
+		.buf_put = op_buf_put,
+		.block_begins = op_block_begins,
+		.block_grows = op_block_grows,
+		.peer_changed = op_peer_changed,
+		.broadcast_result = op_result,
 	};
 	struct lab *l = calloc(1, sizeof(*l));
 

@@ -116,10 +116,13 @@ struct lab {
 	struct lab_node node[LAB_NODE_MAX], push[LAB_NODE_MAX];
 	uint32_t node_cnt;
 	struct block_buf buf[LAB_BUF_MAX];
-	bool buf_used[LAB_BUF_MAX];
+	bool buf_used[LAB_BUF_MAX], buf_leaving[LAB_BUF_MAX];
 	uint32_t buf_cnt; /* how many the pool has */
-	uint32_t cut_max; /* a piece of the stream is at most this long */
-	bool slow_close;  /* hang_up reports sync_closed a turn later */
+	/* Of the block arriving in each; 0: none. */
+	uint32_t arriving_sz[LAB_BUF_MAX], present[LAB_BUF_MAX], present_sum[LAB_BUF_MAX];
+	uint32_t begun_cnt, broken_cnt; /* blocks that began to arrive; that were given back before they had */
+	uint32_t cut_max;               /* a piece of the stream is at most this long */
+	bool slow_close;                /* hang_up reports sync_closed a turn later */
 
 	/* The caller's side. */
 	struct chain_event pending[LAB_BUF_MAX + 4096];

@@ -129,9 +129,29 @@ static void a_reset_in_the_middle_of_a_block_costs_only_the_connection(void **st
 	lab_check_list(l, tip);
 	assert_int_equal(lab_counter(l, "peer_closed_reset_total"), 1);
 	assert_true(lab_counter(l, "blocks_moved_total") > 0);
+	assert_int_equal(l->broken_cnt, 1);
 	sync_peer_view(l->sync, 0, &v);
 	assert_int_equal(v.connects, 2);
 	assert_string_equal(v.last_error, "reset");
+	lab_free(l);
+}
+
+/* The buffer of the one that broke off is not to be written at once, and there is no other. */
+static void a_block_whose_transfer_broke_off_waits_for_a_buffer(void **state)
+{
+	struct lab *l = lab_new(2, 61);
+	uint32_t tip = lab_mine(l, 0, 40);
+
+	(void)state;
+	l->buf_cnt = 2;
+	lab_set_tip(&l->node[0], tip);
+	lab_set_tip(&l->node[1], tip);
+	l->node[0].fault = LAB_RESET;
+	lab_resume(l, 0, 0);
+	assert_true(lab_reach(l, tip, 20 * LAB_S));
+	lab_check_list(l, tip);
+	assert_int_equal(l->broken_cnt, 1);
+	assert_true(l->begun_cnt > 40);
 	lab_free(l);
 }
 
@@ -484,6 +504,7 @@ int main(void)
 		cmocka_unit_test(a_stall_in_the_middle_of_a_block_ends_after_10_seconds_and_alone_after_30),
 		cmocka_unit_test(a_peer_that_passes_over_a_block_is_found_out_by_a_ping),
 		cmocka_unit_test(a_reset_in_the_middle_of_a_block_costs_only_the_connection),
+		cmocka_unit_test(a_block_whose_transfer_broke_off_waits_for_a_buffer),
 		cmocka_unit_test(a_bad_block_is_fetched_again_from_another_peer),
 		cmocka_unit_test(a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it),
 		cmocka_unit_test(a_bad_fill_block_takes_back_the_connects_behind_it),
