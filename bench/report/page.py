@@ -44,7 +44,7 @@ def text(report, verbose=False):
         for line, label in _groups([x for x in shown if x.section == section]):
             out.append(f"  {label:<28} {line.number(line.value):>12} {line.unit:<24} {line.spread_text():<22} "
                        f"{'bar ' + line.bar_text() if line.bar else ''}".rstrip())
-    out += ["", *(f"check: {c['what']}: {'ok' if c['ok'] else 'WRONG'}" for c in report["checks"])]
+    out += ["", *(f"check: {c['what']}: {'ok' if c['ok'] else 'WRONG'}" for c in report["checks"]), *report["notes"]]
     return "\n".join(out)
 
 
@@ -80,6 +80,7 @@ def page(report):
     wanted = [s for s in figures.SECTIONS if s in {**report["sections"], **report["missing"], **report["failed"]}]
     checks = "".join(f"<li class='{'met' if c['ok'] else 'failed'}'>{html.escape(c['what'])}: "
                      f"{'ok' if c['ok'] else 'WRONG'}</li>" for c in report["checks"])
+    checks += "".join(f"<li>{html.escape(n)}</li>" for n in report["notes"])
     body = "\n".join(_section(report, s, lines, drawn.get(s, [])) for s in wanted)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>Vigil benchmark</title><style>{STYLE}</style></head><body>
