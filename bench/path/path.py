@@ -9,9 +9,9 @@ latency    One block with one breach at a time, at a pace: from the last byte pu
            vigild.
 idle       What a dataplane without anything to do costs.
 
-Layout     The node has the last of the processors that this process may use to itself, the dataplane the first
-           (path, idle), or the first for port, TCP and link and the second for the scan (latency; with two processors
-           the scan shares the node's, which rests once it has sent its block).
+Layout     The node has the last of the processors that this process may use to itself, the dataplane the first.  In
+           latency, where there are three processors or more, the dataplane has two lcores of its own, one for port,
+           TCP and link, one for the scan.  Link client and vigild run where there is room.
 Output     One JSON object.  Every figure is the median over the rounds; "spread" has the lowest and the highest.
 Exit       0 only if every hit and penalty that was planted came, and nothing else.
 """
@@ -38,6 +38,8 @@ CPUS = sorted(os.sched_getaffinity(0))
 ONE_LCORE = f"0@{CPUS[0]}"
 TWO_LCORES = f"0@{CPUS[0]},1@{CPUS[1 % len(CPUS)]}"
 NODE_LCORE = f"0@{CPUS[-1]}"
+# A scan that shares the node's processor would measure how the two are scheduled.
+LATENCY_LCORES = TWO_LCORES if len(CPUS) > 2 else ONE_LCORE
 
 
 class Failed(Exception):
@@ -60,7 +62,7 @@ def parse_args():
     p.add_argument("--hits", type=int, default=100, help="for each size and round (%(default)s)")
     p.add_argument("--latency-rounds", type=int, default=3, help="(%(default)s)")
     p.add_argument("--interval-ms", type=float, default=40, help="between announcements, in latency (%(default)s)")
-    p.add_argument("--lcores", default=TWO_LCORES, help="of the dataplane, in latency, as EAL's --lcores (%(default)s)")
+    p.add_argument("--lcores", default=LATENCY_LCORES, help="of the dataplane, in latency, as EAL's --lcores (%(default)s)")
     p.add_argument("--idle-seconds", type=float, default=10, help="(%(default)s)")
     p.add_argument("--dataplane-options", default="", help="more of them, after --, for every part")
     p.add_argument("--prefer", action="store_true",
