@@ -32,6 +32,8 @@ struct topo {
 	struct net_role *net;
 	struct link_role *link;
 	struct lcore_roles roles[RTE_MAX_LCORE];
+	struct lcore_roles *active[RTE_MAX_LCORE]; /* those with a role */
+	unsigned active_cnt;
 };
 
 static void on_signal(int sig)
@@ -49,22 +51,17 @@ static uint64_t mono_ns(void)
 }
 
 /* Something was handed to another lcore, it does not matter to which. */
-static void wake_others(struct topo *t, unsigned own)
+static void wake_others(struct topo *t, const struct lcore_roles *own)
 {
-	unsigned id;
-
-	RTE_LCORE_FOREACH(id)
-	{
-		if (id != own)
-			nap_wake(&t->roles[id].nap);
-	}
+	for (unsigned i = 0; i < t->active_cnt; i++)
+		if (t->active[i] != own)
+			nap_wake(&t->active[i]->nap);
 }
 
 static int lcore_run(void *arg)
 {
 	struct topo *t = arg;
-	const unsigned id = rte_lcore_id();
-	struct lcore_roles *roles = &t->roles[id];
+	struct lcore_roles *roles = &t->roles[rte_lcore_id()];
 
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (!atomic_load_explicit(&quit, memory_order_relaxed)) {
@@ -78,7 +75,7 @@ static int lcore_run(void *arg)
 		if (roles->net)
 			worked = net_role_poll(t->net, now, &handed);
 		if (handed)
-			wake_others(t, id);
+			wake_others(t, roles);
 		nap_after_turn(&roles->nap, worked || handed, now, roles->main ? link_role_fd(t->link) : -1);
 	}
 	return 0;
@@ -197,6 +194,8 @@ static bool make_naps(struct topo *t)
 			fprintf(stderr, "vigil-dataplane: no file descriptor left\n");
 			return false;
 		}
+		if (t->roles[id].main || t->roles[id].net || t->roles[id].worker_cnt > 0)
+			t->active[t->active_cnt++] = &t->roles[id];
 	}
 	return true;
 }
