@@ -121,6 +121,13 @@ static void op_broadcast_result(void *arg, uint64_t cookie, const struct hash256
 	(void)at_ns;
 }
 
+static bool op_stale_news(void *arg, const struct sync_stale_news *n)
+{
+	(void)arg;
+	(void)n;
+	return true;
+}
+
 static int64_t op_wall_time(void *arg)
 {
 	return ((struct teller *)arg)->chain->last_time;
@@ -208,6 +215,7 @@ bool teller_run(const struct chain *c, const struct u256 *min_work, struct told 
 		.buf_put = op_buf_put,
 		.peer_changed = op_peer_changed,
 		.broadcast_result = op_broadcast_result,
+		.stale_news = op_stale_news,
 	};
 	struct teller t = {.chain = c, .now_ns = 1000000000, .msg = malloc(MSG_MAX)};
 	struct sync_config cfg = {

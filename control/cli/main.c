@@ -46,6 +46,12 @@ static const struct method {
 	 "trackers"},
 	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", {0}, NULL},
 	{"getcounters", "Counters of control, and of the dataplane as of a second or two ago", {0}, NULL},
+	{"scanstale",
+	 "Looks for breaches in blocks off the best chain: up to one block, or in every branch known; "
+	 "information only",
+	 {"[hash]"},
+	 NULL},
+	{"getstalescan", "What the last scanstale has found so far", {0}, NULL},
 	{"stop", "Stops vigild in good order", {0}, NULL},
 	{"help", "Lists the methods, or describes one", {"[method]"}, NULL},
 };

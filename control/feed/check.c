@@ -77,15 +77,15 @@ const char *feed_check_hit(struct feed_check *c, const struct link_hit *r)
 		return "HIT before START";
 	if (r->scheme != LOCATOR_INTERNAL && r->scheme != LOCATOR_DISPLAY)
 		return "HIT with an unknown scheme";
-	if ((r->flags & ~(uint32_t)LINK_HIT_RECENT) != 0)
+	if (r->flags > LINK_HIT_STALE || r->flags == (LINK_HIT_RECENT | LINK_HIT_STALE))
 		return "HIT with unknown flags";
 	if (r->tx_idx >= BLOCK_TX_MAX || r->raw_sz > BLOCK_SZ_MAX)
 		return "HIT with an impossible place or size";
 	l = locator_of_txid(&r->txid, (enum locator_scheme)r->scheme);
 	if (memcmp(l.b, r->locator.b, LOCATOR_SZ) != 0)
 		return "HIT whose locator is not of its transaction";
-	if (r->flags & LINK_HIT_RECENT)
-		return NULL;
+	if (r->flags != 0)
+		return NULL; /* not of the block that is next */
 	if (!c->on || r->height != (uint64_t)c->height + 1)
 		return "HIT of a block that is not next";
 	if (c->hit_cnt > 0 && !hash256_eq(&r->block_hash, &c->hit_block))

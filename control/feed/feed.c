@@ -43,6 +43,7 @@ static void feed_release(struct feed *f)
 		return;
 	link_reader_free(&f->reader);
 	link_writer_free(&f->writer);
+	session_stale_free(f);
 	free(f);
 }
 
@@ -301,8 +302,7 @@ void feed_free(struct feed *f)
 
 /* --- calls of the tower ------------------------------------------------------------------------------------- */
 
-/* The loop's next turn writes it, ends the session that failed by it, or reads on. */
-static void feed_touch(struct feed *f)
+void feed_touch(struct feed *f)
 {
 	if (!f->freed)
 		uv_timer_start(&f->kick, on_kick, 0, 0);

@@ -66,6 +66,53 @@ void feed_session_reset(struct feed *f);
    session, or the link is full; nothing will follow, and the tower tries again (tower_way_open, tower_tick). */
 bool feed_broadcast(struct feed *f, const struct hash256 *txid, const uint8_t *raw, size_t sz);
 
+/* --- stale branches, for an operator -------------------------------------------------------------------------- */
+
+#define FEED_STALE_BLOCK_MAX 2016u /* as many as the dataplane takes in one scan */
+#define FEED_STALE_HIT_MAX   1000u /* kept; more are counted */
+
+enum feed_stale_state {
+	FEED_STALE_NONE, /* none since the start of the process */
+	FEED_STALE_RUNNING,
+	FEED_STALE_DONE,
+	FEED_STALE_FAILED
+};
+struct feed_stale_block {
+	struct hash256 hash;
+	uint32_t height; /* or LINK_HEIGHT_UNKNOWN */
+	uint32_t tx_cnt, hit_cnt;
+	bool missing; /* no peer has it any more: it was not scanned */
+};
+struct feed_stale_hit {
+	struct locator locator;
+	struct hash256 txid, block_hash;
+	uint32_t height, tx_idx;
+};
+struct feed_stale {
+	enum feed_stale_state state;
+	bool all; /* every branch, or .. */
+	struct hash256 hash;
+	const char *why; /* FAILED */
+	struct feed_stale_block *block;
+	uint32_t block_cnt, missing_cnt;
+	bool cut; /* there were more */
+	struct feed_stale_hit *hit;
+	uint64_t hit_cnt; /* the first FEED_STALE_HIT_MAX are there */
+	/* feed's own: the request, and the block whose hits are coming. */
+	uint64_t cookie;
+	struct hash256 open_block;
+	uint32_t open_cnt;
+};
+
+/* Has the dataplane scan blocks off the best chain: the branch up to hash (NULL: every branch it knows).
+   What is found is information for the operator and has no other effect: the tower hears nothing of it.  A commitment in
+   a stale block shows that the counterparty tried, but while it is not in the best chain nothing can confirm on top of
+   it, and the moment it is, its block is scanned like any other.
+   0, -ENOTCONN (no chain from the dataplane), -EBUSY (one is under way), -EAGAIN (the link is full), -ENOMEM. */
+int feed_stale_scan(struct feed *f, const struct hash256 *hash);
+/* The last one.  Valid until the loop's next turn. */
+const struct feed_stale *feed_stale_get(const struct feed *f);
+
 /* --- for getinfo and getpeers ------------------------------------------------------------------------------ */
 
 enum feed_state {

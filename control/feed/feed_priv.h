@@ -67,6 +67,7 @@ struct feed {
 	uint64_t begun_ms, read_ms, write_ms; /* start of the session, last progress each way */
 	uint64_t stats_ms;                    /* when STATS_GET was last sent */
 	uint64_t load_ms;                     /* when the load began */
+	struct feed_stale stale;
 	/* What it told. */
 	struct feed_info info; /* counters, chain, loaded_cnt */
 	struct link_peer_state peer[FEED_PEER_MAX];
@@ -93,5 +94,15 @@ void session_tick(struct feed *f, uint64_t now_ms);
 /* Forgets everything of the session but its counters. */
 void session_clear(struct feed *f);
 void session_fail(struct feed *f, const char *why, bool broken);
+
+/* feed.c: the loop's next turn writes what was put, ends the session that failed by it, or reads on. */
+void feed_touch(struct feed *f);
+
+/* stale.c.  NULL, or why the record is not in order. */
+const char *session_stale_hit(struct feed *f, const struct link_hit *r);
+const char *session_stale_block(struct feed *f, const struct link_stale_block *r);
+const char *session_stale_end(struct feed *f, const struct link_stale_end_record *r);
+void session_stale_lost(struct feed *f); /* the session has ended */
+void session_stale_free(struct feed *f);
 
 #endif

@@ -296,6 +296,8 @@ static const char *on_hit(struct feed *f, const struct link_hit *r)
 {
 	const char *why = feed_check_hit(&f->check, r);
 
+	if (why == NULL && (r->flags & LINK_HIT_STALE))
+		return session_stale_hit(f, r);
 	if (why == NULL)
 		tower_hit(f->tower, r, r->raw_sz > 0 ? (const uint8_t *)(r + 1) : NULL);
 	return why;
@@ -414,6 +416,10 @@ static const char *dispatch(struct feed *f, const struct link_head *h)
 		return on_broadcast_result(f, r);
 	case LINK_STATS:
 		return on_stats(f, r);
+	case LINK_STALE_BLOCK:
+		return session_stale_block(f, r);
+	case LINK_STALE_END:
+		return session_stale_end(f, r);
 	case LINK_C_HELLO:
 	case LINK_WATCH_LOAD:
 	case LINK_START:
@@ -422,6 +428,7 @@ static const char *dispatch(struct feed *f, const struct link_head *h)
 	case LINK_BLOCK_ACK:
 	case LINK_BROADCAST:
 	case LINK_STATS_GET:
+	case LINK_STALE_SCAN:
 		break;
 	}
 	return "a record of the wrong direction"; /* link_reader_next lets none pass */
@@ -542,6 +549,7 @@ void session_clear(struct feed *f)
 	f->hello = (struct link_d_hello){0};
 	f->retry_cnt = 0;
 	refusals_forget(f);
+	session_stale_lost(f);
 	f->peer_cnt = 0;
 	f->stat_cnt = 0;
 	f->info.has_chain = false;

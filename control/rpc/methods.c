@@ -205,6 +205,12 @@ const struct rpc_method rpc_methods[] = {
 	 "Counters of control, and of the dataplane as of a second or two ago",
 	 rpc_getcounters,
 	 {{0}}},
+	{"scanstale",
+	 "Looks for breaches in blocks off the best chain: up to one block, or in every branch known; "
+	 "information only",
+	 rpc_scanstale,
+	 {{"hash", RPC_HEX, false, HASH_SZ}}},
+	{"getstalescan", "What the last scanstale has found so far", rpc_getstalescan, {{0}}},
 	{"stop", "Stops vigild in good order", stop, {{0}}},
 	RPC_HELP_METHOD,
 };

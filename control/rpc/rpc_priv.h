@@ -43,6 +43,8 @@ struct rpc_done rpc_getlocators(struct rpc_call *call);
 struct rpc_done rpc_gettrackers(struct rpc_call *call);
 
 /* counters.c */
+struct rpc_done rpc_scanstale(struct rpc_call *call);
+struct rpc_done rpc_getstalescan(struct rpc_call *call);
 struct rpc_done rpc_getcounters(struct rpc_call *call);
 
 /* NULL only when memory is out.  rpc_json_ascii replaces what is not printable ASCII. */

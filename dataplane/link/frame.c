@@ -29,6 +29,9 @@ static uint64_t tail_sz_of(const struct link_head *h)
 	case LINK_WATCH_DEL:
 	case LINK_BLOCK_ACK:
 	case LINK_STATS_GET:
+	case LINK_STALE_SCAN:
+	case LINK_STALE_BLOCK:
+	case LINK_STALE_END:
 	case LINK_D_HELLO:
 	case LINK_WATCH_ADDED:
 	case LINK_BLOCK_CONNECTED:
@@ -52,6 +55,7 @@ static size_t fixed_sz_of(uint16_t type, enum link_direction dir)
 		[LINK_BLOCK_ACK] = sizeof(struct link_block_ack),
 		[LINK_BROADCAST] = sizeof(struct link_broadcast),
 		[LINK_STATS_GET] = sizeof(struct link_stats_get),
+		[LINK_STALE_SCAN] = sizeof(struct link_stale_scan),
 	};
 	static const uint16_t from_dataplane[] = {
 		[LINK_D_HELLO - LINK_D_HELLO] = sizeof(struct link_d_hello),
@@ -64,6 +68,8 @@ static size_t fixed_sz_of(uint16_t type, enum link_direction dir)
 		[LINK_PEER_STATE - LINK_D_HELLO] = sizeof(struct link_peer_state),
 		[LINK_BROADCAST_RESULT - LINK_D_HELLO] = sizeof(struct link_broadcast_result),
 		[LINK_STATS - LINK_D_HELLO] = sizeof(struct link_stats),
+		[LINK_STALE_BLOCK - LINK_D_HELLO] = sizeof(struct link_stale_block),
+		[LINK_STALE_END - LINK_D_HELLO] = sizeof(struct link_stale_end_record),
 	};
 
 	if (dir == LINK_FROM_CONTROL)

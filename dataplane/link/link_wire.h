@@ -21,6 +21,9 @@
              being filled in again after a restart; control must be ready to see it twice.
    Flow      The dataplane sends at most `window` BLOCK_CONNECTED beyond the last BLOCK_ACK.  Nothing is
              dropped in either direction: a side that cannot write stops reading what would make it write.
+   Stale     STALE_SCAN asks for blocks off the best chain.  Each is reported by a STALE_BLOCK, its HITs (LINK_HIT_STALE)
+             directly before; STALE_END ends it.  They come between any two other records and say nothing about the
+             chain: a transaction in a stale block is not confirmed.
    Secrets   None ever (invariant I7): control sends locators, headers and penalties that are already public. */
 #ifndef VIGIL_LINK_LINK_WIRE_H
 #define VIGIL_LINK_LINK_WIRE_H
@@ -42,6 +45,7 @@ enum link_type {
 	LINK_BLOCK_ACK = 6,
 	LINK_BROADCAST = 7, /* tail: raw transaction */
 	LINK_STATS_GET = 8,
+	LINK_STALE_SCAN = 9,
 	/* dataplane to control */
 	LINK_D_HELLO = 64,
 	LINK_CHAIN_START = 65, /* tail: header_cnt x 80 bytes */
@@ -52,7 +56,9 @@ enum link_type {
 	LINK_CHAIN_STATE = 70,
 	LINK_PEER_STATE = 71,
 	LINK_BROADCAST_RESULT = 72,
-	LINK_STATS = 73 /* tail: cnt x struct link_stat */
+	LINK_STATS = 73, /* tail: cnt x struct link_stat */
+	LINK_STALE_BLOCK = 74,
+	LINK_STALE_END = 75
 };
 
 struct link_head {
@@ -133,6 +139,15 @@ struct link_stats_get {
 };
 static_assert(sizeof(struct link_stats_get) == 16, "fixed layout");
 
+/* At most one at a time; while one is under way another is answered at once by its own STALE_END. */
+struct link_stale_scan {
+	struct link_head head;
+	uint64_t cookie; /* echoed in STALE_END, and in what leads up to it */
+	struct hash256
+		hash; /* the block up to which its branch is scanned; all zero: every stale branch known */
+};
+static_assert(sizeof(struct link_stale_scan) == 48, "fixed layout");
+
 struct link_d_hello {
 	struct link_head head;
 	uint32_t magic, version;
@@ -165,7 +180,9 @@ struct link_watch_added {
 };
 static_assert(sizeof(struct link_watch_added) == 24, "fixed layout");
 
-enum { LINK_HIT_RECENT = 1u << 0 };
+enum { LINK_HIT_RECENT = 1u << 0, LINK_HIT_STALE = 1u << 1 };
+
+#define LINK_HEIGHT_UNKNOWN UINT32_MAX /* of a stale block whose branch is not in the header tree */
 
 struct link_hit {
 	struct link_head head;
@@ -268,5 +285,34 @@ struct link_stats {
 	uint32_t zero;
 };
 static_assert(sizeof(struct link_stats) == 24, "fixed layout");
+
+enum link_stale_status { LINK_STALE_SCANNED = 0, LINK_STALE_MISSING = 1 /* no peer has it any more */ };
+
+struct link_stale_block {
+	struct link_head head;
+	struct hash256 hash;
+	uint32_t status; /* enum link_stale_status; the rest is of SCANNED only, but for the height */
+	uint32_t height; /* or LINK_HEIGHT_UNKNOWN */
+	uint32_t tx_cnt;
+	uint32_t hit_cnt; /* HITs directly before */
+	uint32_t peer_id; /* who delivered it */
+	uint32_t zero;
+};
+static_assert(sizeof(struct link_stale_block) == 64, "fixed layout");
+
+enum link_stale_end {
+	LINK_STALE_DONE = 0,
+	LINK_STALE_BUSY = 1,    /* another is under way */
+	LINK_STALE_NO_CHAIN = 2 /* too early: headers are not in */
+};
+
+struct link_stale_end_record {
+	struct link_head head;
+	uint64_t cookie;
+	uint32_t result; /* enum link_stale_end */
+	uint32_t scanned, missing;
+	uint32_t cut; /* 1: there were more blocks than one scan takes */
+};
+static_assert(sizeof(struct link_stale_end_record) == 32, "fixed layout");
 
 #endif

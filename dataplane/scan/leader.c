@@ -24,7 +24,7 @@ static struct scan_pending *pending_at(struct scan *s, uint32_t n)
 
 static bool is_block(const struct scan_event *e)
 {
-	return e->ev.kind == CHAIN_FILL || e->ev.kind == CHAIN_CONNECT;
+	return e->ev.kind == CHAIN_FILL || e->ev.kind == CHAIN_CONNECT || e->ev.kind == CHAIN_STALE;
 }
 
 /* A block that did not arrive under our eyes is begun as soon as it is taken in, whatever lies before it. */
@@ -91,8 +91,9 @@ static bool refuse(struct scan *s, struct scan_pending *p, enum block_verdict v)
 		return false;
 	p->verdict = v;
 	count_refused(s, p);
-	if (v != BLOCK_CANCELLED) {
+	if (v != BLOCK_CANCELLED)
 		scan_count(&s->stats.bytes, p->event.ev.buf->sz);
+	if (v != BLOCK_CANCELLED && p->event.ev.kind != CHAIN_STALE) {
 		s->epoch_bad = true;
 		s->bad_epoch = p->event.ev.epoch;
 	}
@@ -106,7 +107,7 @@ static bool order_block(struct scan *s, struct scan_pending *p, struct scan_op *
 	struct scan_job *j = p->job;
 	unsigned phase_one = atomic_load_explicit(&j->phase_one, memory_order_acquire);
 
-	if (s->epoch_bad && p->event.ev.epoch == s->bad_epoch)
+	if (s->epoch_bad && p->event.ev.epoch == s->bad_epoch && p->event.ev.kind != CHAIN_STALE)
 		return refuse(s, p, BLOCK_CANCELLED);
 	if (phase_one == PHASE_ONE_RUNS)
 		return false;
@@ -121,8 +122,8 @@ static bool order_block(struct scan *s, struct scan_pending *p, struct scan_op *
 	if (p->event.ev.kind == CHAIN_CONNECT)
 		s->connected_cnt++;
 	scan_count(&s->stats.bytes, j->walk.bv.total_sz);
-	atomic_store_explicit(&j->holds, 1 + (s->cfg.recent_blocks != 0 ? s->cfg.worker_cnt : 0),
-			      memory_order_relaxed);
+	op->remember = s->cfg.recent_blocks != 0 && p->event.ev.kind != CHAIN_STALE;
+	atomic_store_explicit(&j->holds, 1 + (op->remember ? s->cfg.worker_cnt : 0), memory_order_relaxed);
 	op->kind = OP_LOOKUP;
 	op->job = j;
 	op->last_byte_ns = p->event.ev.last_byte_ns;
@@ -146,6 +147,7 @@ static bool order(struct scan *s)
 		break;
 	case CHAIN_FILL:
 	case CHAIN_CONNECT:
+	case CHAIN_STALE:
 		if (!order_block(s, p, op))
 			return false;
 		break;

@@ -17,6 +17,7 @@
             So no locator is ever between two blocks (invariant I2).
    Verdict  A block that fails parse, merkle or mutation comes out with its verdict and without effect; later events
             of the same epoch come out as BLOCK_CANCELLED.
+   Stale    A CHAIN_STALE is only looked up: not remembered, not counted by the window, in no epoch.
    Flow     A CONNECT waits before phase two while `window` connected blocks are unacknowledged; nothing is
             dropped.  What waits keeps its buffer, so that in the end no more blocks are asked for. */
 #ifndef VIGIL_SCAN_SCAN_H

@@ -103,6 +103,7 @@ enum scan_op_kind { OP_NOTHING, OP_LOOKUP, OP_POP };
 struct scan_op {
 	enum scan_op_kind kind;
 	struct scan_job *job; /* LOOKUP */
+	bool remember;        /* LOOKUP: among the recent blocks */
 	struct hash256 hash;  /* of the block */
 	uint32_t height;
 	uint64_t last_byte_ns;

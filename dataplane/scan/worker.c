@@ -185,7 +185,7 @@ bool scan_worker_ops(struct scan *s, struct scan_worker *w)
 		break;
 	case OP_LOOKUP:
 		lookup(s, w, w->push.job);
-		w->push_due = s->cfg.recent_blocks != 0;
+		w->push_due = w->push.remember;
 		break;
 	case OP_POP:
 		index_block_pop(w->shard, &w->push.hash);

@@ -98,6 +98,11 @@ static void ask(struct sync *s, struct slot *slot, struct peer *p)
 	slot->state = SLOT_ASKED;
 	slot->peer_id = p->id;
 	slot->asked_ns = s->now_ns;
+	download_request(s, p, hash);
+}
+
+void download_request(struct sync *s, struct peer *p, const struct hash256 *hash)
+{
 	if (owed_find(p, hash) < p->owed_cnt)
 		return;
 	if (p->owed_cnt == 0)
@@ -230,6 +235,7 @@ void download_pop(struct sync *s)
 
 void download_peer_lost(struct sync *s, struct peer *p)
 {
+	stale_peer_lost(s, p);
 	for (uint32_t i = 0; i < s->win_cnt; i++) {
 		struct slot *slot = slot_at(s, i);
 
@@ -268,7 +274,7 @@ void download_block_head(struct sync *s, struct peer *p, uint64_t rx_ns)
 		if (s->ops.block_begins != NULL)
 			s->ops.block_begins(s->arg, slot->buf, p->stream.payload_sz,
 					    headers_height(s->chain, slot->idx));
-	} else {
+	} else if (!stale_block_head(s, p, rx_ns)) {
 		p2p_stream_block_to(&p->stream, NULL);
 	}
 }
@@ -297,7 +303,7 @@ void download_block(struct sync *s, struct peer *p, uint64_t rx_ns)
 		p->into = NULL;
 		if (s->ops.block_grows != NULL)
 			s->ops.block_grows(s->arg, slot->buf, slot->buf->sz);
-	} else {
+	} else if (!stale_block(s, p, rx_ns)) {
 		count(s, CNT_blocks_late);
 		/* It counted on this very copy, which began before the slot did. */
 		if (slot != NULL && slot->state == SLOT_ASKED && slot->peer_id == p->id)
@@ -314,6 +320,7 @@ void download_not_found(struct sync *s, struct peer *p, const struct hash256 *ha
 	if (i == p->owed_cnt)
 		return;
 	owed_del(p, i);
+	stale_not_found(s, p, hash);
 	/* No fault if it followed another branch meanwhile, as we did. */
 	if (idx == HEADERS_NONE || !headers_on_best(s->chain, idx))
 		return;
@@ -392,5 +399,6 @@ static void hedge(struct sync *s)
 void download_tick(struct sync *s)
 {
 	hedge(s);
+	stale_tick(s);
 	download_schedule(s);
 }

@@ -67,7 +67,7 @@ static struct handed handed_take(struct sync *s, const struct block_buf *buf)
 	return h;
 }
 
-static void handed_push(struct sync *s, const struct chain_event *ev)
+static void handed_push(struct sync *s, const struct chain_event *ev, bool stale)
 {
 	headers_ref(s->chain, s->applied);
 	s->handed[(s->handed_head + s->handed_cnt++) & (s->handed_cap - 1)] =
@@ -78,7 +78,8 @@ static void handed_push(struct sync *s, const struct chain_event *ev)
 				.peer_id = ev->peer_id,
 				.applied = s->applied,
 				.fill_next = s->fill_next,
-				.filling = s->filling};
+				.filling = s->filling,
+				.stale = stale};
 }
 
 /* Hands out the head of the window, which is READY. */
@@ -92,7 +93,7 @@ static void take_block(struct sync *s, struct chain_event *ev, enum chain_event_
 	ev->peer_id = slot->peer_id;
 	ev->first_byte_ns = slot->first_ns;
 	ev->last_byte_ns = slot->last_ns;
-	handed_push(s, ev);
+	handed_push(s, ev, false);
 	if (kind == CHAIN_FILL) {
 		s->fill_next++;
 	} else {
@@ -102,13 +103,11 @@ static void take_block(struct sync *s, struct chain_event *ev, enum chain_event_
 	download_pop(s);
 }
 
-bool sync_next(struct sync *s, struct chain_event *ev)
+static bool best_chain_next(struct sync *s, struct chain_event *ev)
 {
 	struct slot *head;
 	bool ready, fill;
 
-	if (!s->on || s->base_state == BASE_SEEK)
-		return false;
 	if (s->base_state == BASE_FOUND) {
 		s->base_state = BASE_SENT;
 		event_fill(s, ev, CHAIN_START, s->base);
@@ -130,6 +129,18 @@ bool sync_next(struct sync *s, struct chain_event *ev)
 	count(s, CNT_disconnects);
 	s->filling = false;
 	sync_set_applied(s, headers_parent(s->chain, s->applied));
+	return true;
+}
+
+bool sync_next(struct sync *s, struct chain_event *ev)
+{
+	if (!s->on || s->base_state == BASE_SEEK)
+		return false;
+	if (best_chain_next(s, ev))
+		return true;
+	if (!handed_reserve(s) || !stale_next(s, ev))
+		return false;
+	handed_push(s, ev, true);
 	return true;
 }
 
@@ -188,19 +199,23 @@ static void on_verdict(struct sync *s, const struct handed *h, enum block_verdic
 void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v, uint64_t now_ns)
 {
 	struct handed h;
+	uint8_t header[HEADER_SZ];
 	bool condemned;
 
 	if (now_ns > s->now_ns)
 		s->now_ns = now_ns;
 	h = handed_take(s, ev->buf);
-	condemned = v == BLOCK_BAD_PARSE && h.session == s->session && h.epoch == s->epoch &&
+	memcpy(header, h.buf->data, HEADER_SZ);
+	condemned = v == BLOCK_BAD_PARSE && !h.stale && h.session == s->session && h.epoch == s->epoch &&
 		    body_condemns_header(h.buf->data, h.buf->sz);
 	s->ops.buf_put(s->arg, h.buf);
 	if (h.session != s->session) {
 		count(s, CNT_blocks_cancelled); /* of a session that is over, and so is its header tree */
 		return;
 	}
-	if (h.epoch == s->epoch)
+	if (h.stale)
+		stale_done(s, &h, header, v);
+	else if (h.epoch == s->epoch)
 		on_verdict(s, &h, v, condemned);
 	else
 		count(s, CNT_blocks_cancelled);

@@ -151,6 +151,7 @@ void sync_session_stop(struct sync *s)
 		peer_end_session(s, s->peer[i]);
 	}
 	download_reset(s);
+	stale_reset(s);
 	broadcast_clear(s);
 	s->epoch++;
 	s->session++;

@@ -75,7 +75,10 @@ enum chain_event_kind {
 	CHAIN_START, /* where reporting begins: height, hash, work; no buffer.  Once per session, first. */
 	CHAIN_FILL,  /* a block at or below the base: feeds the recent blocks, reports hits as recent */
 	CHAIN_CONNECT,
-	CHAIN_DISCONNECT /* no buffer */
+	CHAIN_DISCONNECT, /* no buffer */
+	/* A block off the best chain (sync_stale_scan), between any two others.  It is not remembered, and what its verdict says
+	   touches no other event: neither is it cancelled with its epoch, nor does a bad one cancel others. */
+	CHAIN_STALE
 };
 
 struct chain_event {
@@ -123,6 +126,19 @@ static inline enum sync_role sync_conn_role(uint32_t conn_id)
 	return (enum sync_role)(conn_id % SYNC_ROLE_CNT);
 }
 
+/* News of a sync_stale_scan.  BEST: not stale any more; SCANNED: by the CHAIN_STALE that went out; neither is told. */
+enum sync_stale_kind { SYNC_STALE_MISSING, SYNC_STALE_END, SYNC_STALE_SCANNED, SYNC_STALE_BEST };
+#define SYNC_STALE_MAX            2016u /* blocks of one scan */
+#define SYNC_STALE_HEIGHT_UNKNOWN UINT32_MAX
+struct sync_stale_news {
+	enum sync_stale_kind kind;
+	uint64_t cookie;
+	struct hash256 hash; /* MISSING: no peer that could be asked has it */
+	uint32_t height;
+	uint32_t scanned, missing; /* END */
+	bool cut;                  /* END: there were more than SYNC_STALE_MAX */
+};
+
 /* What sync needs from outside.  conn is the caller's handle. */
 struct sync_ops {
 	/* Starts a connection; the outcome comes later as sync_connected, or as sync_closed, which may also be called
@@ -143,6 +159,8 @@ struct sync_ops {
 	void (*peer_changed)(void *arg, uint32_t peer_id);
 	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
 				 uint32_t peer_cnt, uint64_t at_ns);
+	/* False: no room now, it comes again.  Never before the verdict on an earlier CHAIN_STALE was given. */
+	bool (*stale_news)(void *arg, const struct sync_stale_news *n);
 };
 
 struct sync;
@@ -188,6 +206,13 @@ void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_ve
    it servable for getdata on either connection.  Result by ops.broadcast_result: SENT counts peers. */
 void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw, size_t sz,
 		    uint64_t now_ns);
+
+/* Fetches blocks off the best chain and hands them out as CHAIN_STALE, oldest first: those of the branch from its fork up
+   to hash, or, where hash is all zero, of every branch in the header tree (headers.h says how long these are kept).  A hash
+   that is not in the tree is asked for all the same, and then the blocks below it down to one that is, newest
+   first.  One on the best chain is none to fetch.  Any ready peer is asked; nodes drop stale blocks after a while.
+   Returns 0 (an END follows unless the session ends), -EBUSY (one is under way), -EAGAIN (there is no chain yet). */
+int sync_stale_scan(struct sync *s, uint64_t cookie, const struct hash256 *hash, uint64_t now_ns);
 
 /* Views for the link and for counters. */
 struct sync_chain_view {

@@ -5,7 +5,7 @@
    protocol.c   what a peer says                 broadcast.c  our transactions
    push.c       a peer's second connection       branch.c     branches that are invalid or do not come
    trust.c      bans, back-off, pruned peers     body.c       proof that a header is invalid
-   pace.c       speed, and what is too slow */
+   pace.c       speed, and what is too slow      stale.c      blocks off the best chain */
 #ifndef VIGIL_SYNC_SYNC_PRIV_H
 #define VIGIL_SYNC_SYNC_PRIV_H
 
@@ -64,8 +64,9 @@
 #define ASIDE_LOOK_NS        (1 * NS_PER_S)
 #define BAN_LIFT_NS          (30 * NS_PER_S) /* of waiting for the next block */
 #define PRUNED_BELIEF_NS     (600 * NS_PER_S)
-#define PRUNED_BLAME_NS      (5 * NS_PER_S) /* from a request for an old block to the other's end */
-#define BASE_GRACE_NS        (3 * NS_PER_S) /* for other connected peers' headers, before the base is fixed */
+#define PRUNED_BLAME_NS      (5 * NS_PER_S)  /* from a request for an old block to the other's end */
+#define BASE_GRACE_NS        (3 * NS_PER_S)  /* for other connected peers' headers, before the base is fixed */
+#define STALE_PEER_NS        (60 * NS_PER_S) /* for a peer that can be asked for a stale block */
 #define BACKOFF_MIN_NS       (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS       (30 * NS_PER_S)
 #define BACKOFF_FORGIVE_NS   (30 * NS_PER_S) /* a connection that was ready for this long resets the back-off */
@@ -144,6 +145,8 @@
 	C(blocks_hedged)                 \
 	C(blocks_slow)                   \
 	C(blocks_pruned_away)            \
+	C(stale_requested)               \
+	C(stale_received)                \
 	C(blocks_good)                   \
 	C(blocks_bad)                    \
 	C(blocks_bad_again)              \
@@ -286,6 +289,26 @@ struct handed {
 	uint32_t session, epoch, peer_id;
 	uint32_t applied, fill_next; /* a reference to applied is held */
 	bool filling;
+	bool stale; /* off the chain: nothing to go back to */
+};
+
+/* stale.c: the job of sync_stale_scan. */
+struct stale_block {
+	struct hash256 hash;
+	uint32_t height; /* or SYNC_STALE_HEIGHT_UNKNOWN */
+};
+struct stale {
+	enum { STALE_IDLE, STALE_WANTED, STALE_ASKED, STALE_ARRIVING, STALE_READY, STALE_HANDED } state;
+	struct stale_block *list; /* SYNC_STALE_MAX */
+	uint32_t cnt, pos;
+	bool cut;
+	uint64_t cookie;
+	uint32_t scanned, missing;
+	/* The block at pos. */
+	uint64_t tried; /* peers that were asked */
+	uint32_t peer_id;
+	struct block_buf *buf;
+	uint64_t since_ns, first_ns, last_ns;
 };
 
 /* A branch that was set aside, by its first block; kept when it is taken back, for the back-off. */
@@ -353,6 +376,8 @@ struct sync {
 	uint64_t ready_since_ns;  /* some peer has been ready all the time; 0: none is */
 	bool pool_dry;
 	uint64_t speed_max; /* of ready peers */
+
+	struct stale stale;
 
 	struct bcast *bcast;
 	uint32_t bcast_cap;
@@ -494,6 +519,20 @@ void download_tick(struct sync *s);
 bool download_can_serve(const struct sync *s, const struct peer *p, uint32_t height);
 struct slot *download_head(struct sync *s); /* the next block to hand out, or NULL */
 void download_pop(struct sync *s);
+
+/* One more block is asked of p, which has room; goes out with the next download_schedule. */
+void download_request(struct sync *s, struct peer *p, const struct hash256 *hash);
+
+/* stale.c */
+void stale_reset(struct sync *s);
+void stale_tick(struct sync *s);
+/* p->arriving is the block that the job waits for: it has named a buffer for it. */
+bool stale_block_head(struct sync *s, struct peer *p, uint64_t rx_ns);
+bool stale_block(struct sync *s, struct peer *p, uint64_t rx_ns);
+void stale_not_found(struct sync *s, const struct peer *p, const struct hash256 *hash);
+void stale_peer_lost(struct sync *s, const struct peer *p);
+bool stale_next(struct sync *s, struct chain_event *ev);
+void stale_done(struct sync *s, const struct handed *h, const uint8_t header[HEADER_SZ], enum block_verdict v);
 
 /* events.c */
 /* The first height of which the caller still needs bytes. */

@@ -142,6 +142,15 @@ static enum handled on_stats(struct link_role *r, const struct link_stats_get *h
 	return net_role_command(r->net, &c) ? DONE : ROOM;
 }
 
+static enum handled on_stale_scan(struct link_role *r, const struct link_stale_scan *h)
+{
+	struct net_cmd c = {.kind = NET_CMD_STALE, .cookie = h->cookie, .txid = h->hash};
+
+	if (r->state != LINK_RUN)
+		return BAD;
+	return net_role_command(r->net, &c) ? DONE : ROOM;
+}
+
 static enum handled handle(struct link_role *r, const struct link_head *rec)
 {
 	const void *p = rec;
@@ -164,6 +173,8 @@ static enum handled handle(struct link_role *r, const struct link_head *rec)
 		return on_broadcast(r, p);
 	case LINK_STATS_GET:
 		return on_stats(r, p);
+	case LINK_STALE_SCAN:
+		return on_stale_scan(r, p);
 	case LINK_D_HELLO:
 	case LINK_CHAIN_START:
 	case LINK_WATCH_ADDED:
@@ -174,6 +185,8 @@ static enum handled handle(struct link_role *r, const struct link_head *rec)
 	case LINK_PEER_STATE:
 	case LINK_BROADCAST_RESULT:
 	case LINK_STATS:
+	case LINK_STALE_BLOCK:
+	case LINK_STALE_END:
 		break;
 	}
 	return BAD; /* the reader lets none of these through */

@@ -80,7 +80,9 @@ static bool put_hit(struct link_role *r, const struct scan_output *o, const stru
 		.height = ev->height,
 		.tx_idx = hit->tx_idx,
 		.scheme = hit->scheme,
-		.flags = ev->kind == CHAIN_FILL ? LINK_HIT_RECENT : 0,
+		.flags = ev->kind == CHAIN_FILL    ? LINK_HIT_RECENT
+			 : ev->kind == CHAIN_STALE ? LINK_HIT_STALE
+						   : 0,
 		.last_byte_ns = ev->last_byte_ns,
 		.hit_ns = o->done_ns,
 		.raw_sz = t->sz,
@@ -113,11 +115,28 @@ static bool put_connected(struct link_role *r, const struct scan_output *o)
 	return true;
 }
 
+static bool put_stale(struct link_role *r, const struct scan_output *o)
+{
+	const struct chain_event *ev = &o->event.ev;
+	struct link_stale_block b = {
+		.hash = ev->hash,
+		.status = LINK_STALE_SCANNED,
+		.height = ev->height,
+		.tx_cnt = o->block->tx_cnt,
+		.hit_cnt = o->hit_cnt,
+		.peer_id = ev->peer_id,
+	};
+
+	return link_writer_put(&r->out, LINK_STALE_BLOCK, &b, sizeof(b), NULL, 0);
+}
+
 static bool put_block(struct link_role *r, const struct scan_output *o)
 {
 	for (; r->output_pos < o->hit_cnt; r->output_pos++)
 		if (!put_hit(r, o, &o->hit[r->output_pos]))
 			return false;
+	if (o->event.ev.kind == CHAIN_STALE)
+		return put_stale(r, o);
 	return o->event.ev.kind == CHAIN_FILL || put_connected(r, o);
 }
 
@@ -181,6 +200,7 @@ static bool put_output(struct link_role *r, const struct scan_output *o)
 		return put_start(r, o);
 	case CHAIN_FILL:
 	case CHAIN_CONNECT:
+	case CHAIN_STALE:
 		return put_block(r, o);
 	case CHAIN_DISCONNECT:
 		return put_disconnected(r, o);
@@ -306,6 +326,16 @@ static bool notes(struct link_role *r)
 			if (run)
 				link_writer_put(&r->out, LINK_BROADCAST_RESULT, &n.u.broadcast,
 						sizeof(n.u.broadcast), NULL, 0);
+			break;
+		case NET_NOTE_STALE_MISSING:
+			if (run)
+				link_writer_put(&r->out, LINK_STALE_BLOCK, &n.u.stale, sizeof(n.u.stale), NULL,
+						0);
+			break;
+		case NET_NOTE_STALE_END:
+			if (run)
+				link_writer_put(&r->out, LINK_STALE_END, &n.u.stale_end, sizeof(n.u.stale_end),
+						NULL, 0);
 			break;
 		case NET_NOTE_STOPPED:
 			r->stopped = true;

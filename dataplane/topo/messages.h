@@ -11,7 +11,8 @@ enum net_cmd_kind {
 	NET_CMD_START,     /* data: headers of the start record */
 	NET_CMD_STOP,      /* answered by NET_NOTE_STOPPED when every buffer is back */
 	NET_CMD_BROADCAST, /* data: raw transaction */
-	NET_CMD_STATS      /* answered by NET_NOTE_STATS */
+	NET_CMD_STATS,     /* answered by NET_NOTE_STATS */
+	NET_CMD_STALE /* txid: the block's hash, or zeros.  Answered by notes, the last a NET_NOTE_STALE_END */
 };
 
 struct net_cmd {
@@ -30,7 +31,9 @@ enum net_note_kind {
 	NET_NOTE_BROADCAST,
 	NET_NOTE_STOPPED,
 	NET_NOTE_START_FAILED,
-	NET_NOTE_STATS /* data: struct link_stat[stat_cnt] */
+	NET_NOTE_STATS, /* data: struct link_stat[stat_cnt] */
+	NET_NOTE_STALE_MISSING,
+	NET_NOTE_STALE_END
 };
 
 struct net_note {
@@ -42,6 +45,8 @@ struct net_note {
 		struct link_peer_state peer;
 		struct link_chain_state chain;
 		struct link_broadcast_result broadcast;
+		struct link_stale_block stale;
+		struct link_stale_end_record stale_end;
 	} u;
 };
 

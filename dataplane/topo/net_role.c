@@ -1,6 +1,7 @@
 #include "topo/net_role.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -214,6 +215,25 @@ static void op_broadcast_result(void *arg, uint64_t cookie, const struct hash256
 		r->notes_dropped++;
 }
 
+static bool op_stale_news(void *arg, const struct sync_stale_news *s)
+{
+	struct net_note n;
+
+	if (s->kind == SYNC_STALE_END) {
+		n = (struct net_note){.kind = NET_NOTE_STALE_END};
+		n.u.stale_end = (struct link_stale_end_record){.cookie = s->cookie,
+							       .result = LINK_STALE_DONE,
+							       .scanned = s->scanned,
+							       .missing = s->missing,
+							       .cut = s->cut};
+	} else {
+		n = (struct net_note){.kind = NET_NOTE_STALE_MISSING};
+		n.u.stale = (struct link_stale_block){
+			.hash = s->hash, .status = LINK_STALE_MISSING, .height = s->height};
+	}
+	return note(arg, &n, 1);
+}
+
 static void text_copy(char *out, size_t out_sz, const char *in)
 {
 	snprintf(out, out_sz, "%s", in != NULL ? in : "");
@@ -363,7 +383,8 @@ static bool note_stats(struct net_role *r, uint64_t cookie)
 
 static void command(struct net_role *r, struct net_cmd *c)
 {
-	struct net_note failed = {.kind = NET_NOTE_START_FAILED};
+	struct net_note failed = {.kind = NET_NOTE_START_FAILED}, refused = {.kind = NET_NOTE_STALE_END};
+	int rc;
 
 	switch (c->kind) {
 	case NET_CMD_START:
@@ -390,6 +411,13 @@ static void command(struct net_role *r, struct net_cmd *c)
 		return;
 	case NET_CMD_STATS:
 		note_stats(r, c->cookie);
+		return;
+	case NET_CMD_STALE:
+		rc = r->session ? sync_stale_scan(r->sync, c->cookie, &c->txid, r->now_ns) : -EAGAIN;
+		refused.u.stale_end = (struct link_stale_end_record){
+			.cookie = c->cookie, .result = rc == -EBUSY ? LINK_STALE_BUSY : LINK_STALE_NO_CHAIN};
+		if (rc != 0 && !note(r, &refused, 1))
+			r->notes_dropped++; /* the asker's deadline tells */
 		return;
 	}
 }
@@ -526,7 +554,8 @@ struct net_role *net_role_new(const struct options *o, struct scan *scan, const 
 					    .block_begins = op_block_begins,
 					    .block_grows = op_block_grows,
 					    .peer_changed = op_peer_changed,
-					    .broadcast_result = op_broadcast_result};
+					    .broadcast_result = op_broadcast_result,
+					    .stale_news = op_stale_news};
 	struct net_role *r = calloc(1, sizeof(*r));
 	struct sync_config sc = {
 		.network = o->network,

@@ -127,7 +127,7 @@ MISDEEDS = {
         OUT_OF_ORDER,
     ),
     "type 0": (OPENED + [link.record(0, bytes(16))], MALFORMED),
-    "a type between the directions": (OPENED + [link.record(9, bytes(16))], MALFORMED),
+    "a type between the directions": (OPENED + [link.record(10, bytes(16))], MALFORMED),
     "a type beyond all": (OPENED + [link.record(0xFFFF, bytes(16))], MALFORMED),
     "the reserved half of the head": (
         [link.record(link.C_HELLO, link.hello()[8:], zero=1)],

@@ -68,6 +68,7 @@ bool net_role_command(struct net_role *r, const struct net_cmd *c)
 		link_note(&out.digest, &c->txid, sizeof(c->txid));
 		break;
 	case NET_CMD_STATS:
+	case NET_CMD_STALE:
 		must(out.started);
 		break;
 	case NET_CMD_STOP:
@@ -101,6 +102,10 @@ static enum link_type pick(uint8_t byte, size_t *fixed_sz)
 				       sizeof(struct link_watch_del), sizeof(struct link_block_ack),
 				       sizeof(struct link_broadcast), sizeof(struct link_stats_get)};
 
+	if (byte >= 252) {
+		*fixed_sz = sizeof(struct link_stale_scan);
+		return LINK_STALE_SCAN;
+	}
 	*fixed_sz = sizes[byte % 8];
 	return (enum link_type)(LINK_C_HELLO + byte % 8);
 }

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -645,6 +646,65 @@ static void wrong_hello_waits_ten_seconds(void **state)
 	assert_int_equal(uv_loop_close(&loop), 0);
 }
 
+static void put_stale_block(struct world *w, const struct hash256 *hash, uint32_t status, uint32_t hit_cnt)
+{
+	struct link_stale_block b = {
+		.hash = *hash, .status = status, .height = 1, .tx_cnt = 3, .hit_cnt = hit_cnt};
+
+	dp_put(w, LINK_STALE_BLOCK, &b, sizeof(b), NULL, 0);
+}
+
+static void put_stale_hit(struct world *w, const struct hash256 *hash)
+{
+	struct link_hit hit = hit_make(hash, 1, LOCATOR_DISPLAY);
+
+	hit.flags = LINK_HIT_STALE;
+	dp_put(w, LINK_HIT, &hit, sizeof(hit), NULL, 0);
+}
+
+/* The tower hears nothing of it, and the chain goes on in between. */
+static void a_scan_of_stale_blocks_is_kept_for_the_operator(void **state)
+{
+	struct world *w = world_new(NULL);
+	const struct feed_stale *s = feed_stale_get(w->feed);
+	const struct link_stale_scan *asked;
+	struct chain c, stale;
+
+	(void)state;
+	chain_make(&c, genesis(), 1);
+	chain_make(&stale, genesis(), 2);
+	assert_int_equal(s->state, FEED_STALE_NONE);
+	assert_int_equal(feed_stale_scan(w->feed, NULL), -ENOTCONN);
+	open_session(w);
+	assert_int_equal(feed_stale_scan(w->feed, &stale.hash[1]), 0);
+	assert_int_equal(feed_stale_scan(w->feed, NULL), -EBUSY);
+	assert_true(STEP_UNTIL(w, dp_cnt(w, LINK_STALE_SCAN) == 1, 5000));
+	asked = dp_rec(w, LINK_STALE_SCAN, 0);
+	assert_memory_equal(&asked->hash, &stale.hash[1], HASH_SZ);
+	put_stale_hit(w, &stale.hash[0]);
+	put_stale_block(w, &stale.hash[0], LINK_STALE_SCANNED, 1);
+	dp_connect(w, &c, 0, 1, 0);
+	put_stale_block(w, &stale.hash[1], LINK_STALE_MISSING, 0);
+	dp_put(w, LINK_STALE_END, &(struct link_stale_end_record){.cookie = asked->cookie},
+	       sizeof(struct link_stale_end_record), NULL, 0);
+	assert_true(STEP_UNTIL(w, s->state == FEED_STALE_DONE, 5000));
+	assert_int_equal(s->block_cnt, 2);
+	assert_int_equal(s->missing_cnt, 1);
+	assert_int_equal(s->hit_cnt, 1);
+	assert_memory_equal(&s->hit[0].block_hash, &stale.hash[0], HASH_SZ);
+	assert_false(s->block[0].missing);
+	assert_true(s->block[1].missing);
+	assert_int_equal(w->tower.called[T_HIT], 0);
+	assert_int_equal(w->tower.called[T_CONNECT], 1);
+	assert_int_equal(info_of(w).protocol_errors_total, 0);
+	/* The next one begins anew, and ends with the session. */
+	assert_int_equal(feed_stale_scan(w->feed, NULL), 0);
+	assert_int_equal(s->block_cnt, 0);
+	dp_hang_up(w);
+	assert_true(STEP_UNTIL(w, s->state == FEED_STALE_FAILED, 5000));
+	world_free(w);
+}
+
 /* Each breaks one rule right after the session is on. */
 enum broken {
 	B_TYPE,
@@ -659,6 +719,11 @@ enum broken {
 	B_DISCONNECT_OTHER,
 	B_FROM_CONTROL,
 	B_PEER_TEXT,
+	B_STALE_HIT_UNASKED,
+	B_STALE_BLOCK_UNASKED,
+	B_STALE_WITHOUT_HITS,
+	B_STALE_HITS_MIXED,
+	B_STALE_END_OF_ANOTHER,
 	B_CNT
 };
 
@@ -717,6 +782,26 @@ static void break_it(struct world *w, enum broken b)
 		return;
 	case B_PEER_TEXT:
 		dp_put(w, LINK_PEER_STATE, &peer, sizeof(peer), NULL, 0);
+		return;
+	case B_STALE_HIT_UNASKED:
+		put_stale_hit(w, &c.hash[0]);
+		return;
+	case B_STALE_BLOCK_UNASKED:
+		put_stale_block(w, &c.hash[0], LINK_STALE_SCANNED, 0);
+		return;
+	case B_STALE_WITHOUT_HITS:
+		assert_int_equal(feed_stale_scan(w->feed, NULL), 0);
+		put_stale_block(w, &c.hash[0], LINK_STALE_SCANNED, 1);
+		return;
+	case B_STALE_HITS_MIXED:
+		assert_int_equal(feed_stale_scan(w->feed, NULL), 0);
+		put_stale_hit(w, &c.hash[0]);
+		put_stale_hit(w, &c.hash[1]);
+		return;
+	case B_STALE_END_OF_ANOTHER:
+		assert_int_equal(feed_stale_scan(w->feed, NULL), 0);
+		dp_put(w, LINK_STALE_END, &(struct link_stale_end_record){.cookie = 999},
+		       sizeof(struct link_stale_end_record), NULL, 0);
 		return;
 	case B_CNT:
 		return;
@@ -806,6 +891,7 @@ int main(void)
 		cmocka_unit_test(a_loss_before_start_is_not_the_towers_business),
 		cmocka_unit_test(another_version_or_network_is_refused),
 		cmocka_unit_test(wrong_hello_waits_ten_seconds),
+		cmocka_unit_test(a_scan_of_stale_blocks_is_kept_for_the_operator),
 		cmocka_unit_test(a_broken_rule_costs_one_reconnect),
 		cmocka_unit_test(half_a_record_and_noise_do_no_harm),
 		cmocka_unit_test(no_dataplane_at_all_is_tried_for_ever),

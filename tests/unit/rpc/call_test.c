@@ -189,9 +189,9 @@ static void gettowerinfo_has_the_keys_of_the_reference(void **state)
 
 static void every_method_without_parameters_answers(void **state)
 {
-	static const char *const names[] = {"getinfo",     "gettowerinfo", "getusers",
-					    "getpeers",    "getcounters",  "getallappointments",
-					    "gettrackers", "getlocators",  "help"};
+	static const char *const names[] = {
+		"getinfo",     "gettowerinfo", "getusers",     "getpeers", "getcounters", "getallappointments",
+		"gettrackers", "getlocators",  "getstalescan", "help"};
 	json_t *r;
 
 	(void)state;
@@ -206,6 +206,33 @@ static void every_method_without_parameters_answers(void **state)
 	assert_string_equal(
 		json_string_value(json_object_get(json_array_get(json_object_get(r, "peers"), 0), "services")),
 		"0000000000000409");
+	json_decref(r);
+}
+
+static void a_scan_of_stale_blocks_is_begun_once_and_shown(void **state)
+{
+	static const char hash[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+	char params[128];
+	json_t *r;
+
+	(void)state;
+	snprintf(params, sizeof(params), "[\"%s\"]", hash);
+	r = call("scanstale", params);
+	assert_string_equal(json_string_value(json_object_get(r, "state")), "running");
+	assert_string_equal(json_string_value(json_object_get(r, "up_to")), hash);
+	json_decref(r);
+	r = call("getstalescan", "[]");
+	assert_string_equal(json_string_value(json_object_get(r, "state")), "done");
+	assert_int_equal(json_integer_value(json_object_get(r, "blocks_scanned")), 1);
+	assert_int_equal(json_integer_value(json_object_get(r, "blocks_unavailable")), 1);
+	assert_non_null(strstr(json_string_value(json_object_get(r, "error")), "no peer has"));
+	assert_string_equal(
+		json_string_value(json_object_get(json_array_get(json_object_get(r, "blocks"), 1), "status")),
+		"unavailable");
+	assert_true(json_is_null(json_object_get(json_array_get(json_object_get(r, "blocks"), 1), "height")));
+	assert_string_equal(
+		json_string_value(json_object_get(json_array_get(json_object_get(r, "hits"), 0), "block")),
+		hash);
 	json_decref(r);
 }
 
@@ -500,6 +527,7 @@ int main(void)
 		cmocka_unit_test_setup(the_id_comes_back_as_it_was, setup),
 		cmocka_unit_test_setup(gettowerinfo_has_the_keys_of_the_reference, setup),
 		cmocka_unit_test_setup(every_method_without_parameters_answers, setup),
+		cmocka_unit_test_setup(a_scan_of_stale_blocks_is_begun_once_and_shown, setup),
 		cmocka_unit_test_setup(getcounters_gives_every_module_s_counters_under_its_name, setup),
 		cmocka_unit_test_setup(help_describes_every_method, setup),
 		cmocka_unit_test_setup(pages_give_every_row_once, setup),

@@ -1,5 +1,7 @@
 #include "fakes.h"
 
+#include <errno.h>
+
 bool fake_stopped;
 
 struct user_id fake_user(unsigned i)
@@ -166,6 +168,41 @@ void feed_info_get(const struct feed *f, struct feed_info *out)
 				  .broadcasts_unsent_total = 37,
 				  .hello = {.kernel = "0123456789abcdef"}, /* fills its field */
 				  .last_error = ""};
+}
+
+static struct feed_stale stale;
+
+int feed_stale_scan(struct feed *f, const struct hash256 *hash)
+{
+	static struct feed_stale_block blocks[] = {{.height = 7, .tx_cnt = 3, .hit_cnt = 1},
+						   {.height = LINK_HEIGHT_UNKNOWN, .missing = true}};
+	static struct feed_stale_hit hits[] = {{.height = 7, .tx_idx = 2}};
+
+	(void)f;
+	if (stale.state == FEED_STALE_RUNNING)
+		return -EBUSY;
+	if (hash != NULL)
+		blocks[0].hash = hits[0].block_hash = stale.hash = *hash;
+	stale.state = FEED_STALE_RUNNING;
+	stale.all = hash == NULL;
+	stale.block = blocks;
+	stale.block_cnt = 2;
+	stale.missing_cnt = 1;
+	stale.hit = hits;
+	stale.hit_cnt = 1;
+	return 0;
+}
+
+/* Ends at the second look. */
+const struct feed_stale *feed_stale_get(const struct feed *f)
+{
+	static struct feed_stale seen;
+
+	(void)f;
+	seen = stale;
+	if (stale.state == FEED_STALE_RUNNING)
+		stale.state = FEED_STALE_DONE;
+	return &seen;
 }
 
 void feed_each_peer(const struct feed *f, void (*cb)(void *arg, const struct link_peer_state *p), void *arg)

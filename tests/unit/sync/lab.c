@@ -194,6 +194,22 @@ static void op_result(void *arg, uint64_t cookie, const struct hash256 *txid, ui
 		(struct lab_result){.cookie = cookie, .status = status, .peer_cnt = peer_cnt};
 }
 
+static bool op_stale_news(void *arg, const struct sync_stale_news *n)
+{
+	struct lab *l = arg;
+
+	if (l->news_refused)
+		return false;
+	if (n->kind == SYNC_STALE_END) {
+		l->end_cnt++;
+		l->end = *n;
+		return true;
+	}
+	assert_int_equal(n->kind, SYNC_STALE_MISSING);
+	l->missing_cnt++;
+	return true;
+}
+
 static int64_t op_wall(void *arg)
 {
 	struct header_fields f;
@@ -249,6 +265,11 @@ static void apply(struct lab *l, const struct chain_event *ev)
 		l->list[++l->list_tip] = ev->hash;
 		l->connects++;
 		break;
+	case CHAIN_STALE:
+		assert_true(l->started);
+		l->stale_height[l->stale_cnt] = ev->height;
+		l->stale[l->stale_cnt++] = ev->hash;
+		break;
 	case CHAIN_DISCONNECT:
 		assert_int_equal(ev->height, l->list_tip);
 		if (!hash256_is_zero(&l->list[l->list_tip]))
@@ -267,11 +288,13 @@ static void scan_one(struct lab *l)
 	enum block_verdict v = BLOCK_GOOD;
 
 	memmove(&l->pending[0], &l->pending[1], --l->pending_cnt * sizeof(ev));
-	if (l->have_bad && ev.epoch == l->bad_epoch)
+	if (l->have_bad && ev.epoch == l->bad_epoch && ev.kind != CHAIN_STALE)
 		v = BLOCK_CANCELLED;
 	else if (ev.buf != NULL)
 		v = verdict(l, &ev);
-	if (v == BLOCK_BAD_MERKLE || v == BLOCK_BAD_PARSE) {
+	if ((v == BLOCK_BAD_MERKLE || v == BLOCK_BAD_PARSE) && ev.kind == CHAIN_STALE) {
+		l->bad_verdicts++;
+	} else if (v == BLOCK_BAD_MERKLE || v == BLOCK_BAD_PARSE) {
 		l->have_bad = true;
 		l->bad_epoch = ev.epoch;
 		l->bad_verdicts++;
@@ -395,6 +418,7 @@ static struct lab *lab_new_with(uint32_t node_cnt, uint32_t seed, uint64_t min_w
 		.block_grows = op_block_grows,
 		.peer_changed = op_peer_changed,
 		.broadcast_result = op_result,
+		.stale_news = op_stale_news,
 	};
 	struct lab *l = calloc(1, sizeof(*l));
 

@@ -70,6 +70,7 @@ struct lab_node {
 	/* The node's, not the connection's: only in lab.node. */
 	uint32_t tip;     /* block of its best chain */
 	bool only_one;    /* refuses a second connection */
+	bool active_only; /* has no blocks but those of its best chain */
 	bool newest_only; /* ends the first when a second one comes */
 	uint32_t keeps;   /* lowest block it still has */
 	int old;          /* LAB_OLD_* */
@@ -138,6 +139,13 @@ struct lab {
 	uint32_t fill_first, fill_last;
 	uint32_t connects, disconnects, bad_verdicts;
 	uint32_t events; /* applied */
+
+	/* Blocks off the best chain, in the order they came; news of them. */
+	struct hash256 stale[LAB_BLOCK_MAX];
+	uint32_t stale_height[LAB_BLOCK_MAX];
+	uint32_t stale_cnt, missing_cnt, end_cnt;
+	struct sync_stale_news end;
+	bool news_refused; /* no room for them now */
 
 	struct lab_result result[64];
 	unsigned result_cnt;
