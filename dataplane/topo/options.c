@@ -292,8 +292,8 @@ enum options_result options_parse(struct options *o, int argc, char **argv)
 	enum options_result r;
 
 	/* Blocks are asked for in full: a node sends those as they lie in its files, but has to take a block apart to
-	   strip it.  bench/path: half of the bytes, and yet no more blocks a second from the embedded node (300
-	   against 315 of 1.5 MB); Bitcoin Core serves 55 to 90 stripped ones a second, 115 to 250 full ones.  Hits
+	   strip it.  bench/path: half of the bytes, and yet fewer blocks a second from the embedded node (575
+	   against 643 of 1.5 MB); Bitcoin Core serves 55 to 90 stripped ones a second, 115 to 250 full ones.  Hits
 	   and penalties need no witness, so where bytes are dear stripped serves as well. */
 	*o = (struct options){
 		.network = network_get(NET_MAIN),
