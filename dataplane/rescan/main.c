@@ -131,7 +131,7 @@ static bool survey(const struct blk_files *fs, struct block_table *t, struct fau
 	if (!c.good)
 		fprintf(stderr, "vigil-rescan: %s\n", c.why);
 	for (uint32_t i = 0; i < fl->cnt; i++)
-		report_fault(stderr, fs, &fl->fault[i]);
+		report_fault(stderr, fs, fl, i);
 	return c.good;
 }
 

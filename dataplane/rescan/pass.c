@@ -178,13 +178,15 @@ static bool fail(struct pass *p, struct read_item it, enum fault_kind kind, cons
 	const struct found_block *at = block_of(p, it.at);
 	struct fault f = {.kind = kind, .file = at->file, .off = at->off, .sz = at->sz, .why = why};
 
-	progress_clear(p->job->progress);
-	report_fault(p->job->err, p->job->files, &f);
 	if (at->next_copy != BLOCK_NONE)
 		p->again[p->again_cnt++] = (struct read_item){.block = it.block, .at = at->next_copy};
 	else
 		p->job->counts->lost++;
-	return faults_add(p->job->faults, &f);
+	if (!faults_add(p->job->faults, &f))
+		return false;
+	progress_clear(p->job->progress);
+	report_fault(p->job->err, p->job->files, p->job->faults, p->job->faults->cnt - 1);
+	return true;
 }
 
 static const char *verdict_text(enum block_verdict v)

@@ -8,7 +8,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WINDOW_SZ   ((size_t)8 << 20)   /* several of the largest blocks */
+#define PAGE_SZ     ((size_t)4096)    /* what reads past the page cache must be aligned to, everywhere */
+#define WINDOW_SZ   ((size_t)8 << 20) /* several of the largest blocks */
+#define WINDOW_MEM  (WINDOW_SZ + 2 * PAGE_SZ) /* it begins and ends inside of a page */
 #define GAP_SZ_MAX  ((size_t)256 << 10) /* of skipped blocks that are read along, since a seek costs more */
 #define READERS_MAX 16u
 
@@ -36,6 +38,12 @@ static const struct found_block *place(const struct readahead *ra, uint32_t item
 	return &ra->t->block[ra->item[item].at];
 }
 
+/* The window's memory begins with the page that its first byte is in. */
+static uint8_t *bytes_of(const struct readahead *ra, const struct read_window *w, uint32_t i)
+{
+	return w->mem + w->off % PAGE_SZ + (place(ra, w->first + i)->off - w->off);
+}
+
 /* What the next window holds, from next_item on. */
 static void plan(struct readahead *ra, struct read_window *w)
 {
@@ -56,44 +64,116 @@ static void plan(struct readahead *ra, struct read_window *w)
 	ra->next_item = i;
 }
 
-/* The disk may have one bad sector: what else was to be read with it is not lost. */
-static void read_each(const struct readahead *ra, struct read_window *w, int fd, const struct blk_source *f)
+/* A reader's two ways to the file it reads. */
+struct way {
+	uint32_t file;
+	int fd;
+	int direct; /* past the page cache; -1 where the file system has none */
+};
+
+static void way_close(struct way *y)
 {
+	if (y->fd >= 0)
+		close(y->fd);
+	if (y->direct >= 0)
+		close(y->direct);
+	y->fd = y->direct = -1;
+}
+
+static void way_to(struct way *y, const struct readahead *ra, uint32_t file)
+{
+	if (y->file == file)
+		return;
+	way_close(y);
+	y->file = file;
+	y->fd = open(ra->fs->file[file].path, O_RDONLY | O_CLOEXEC);
+	y->direct = open(ra->fs->file[file].path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+}
+
+/* Does the page cache hold most of it?  Asked without touching it: any read, also one that must not wait, makes the
+   kernel read ahead.  Of a file that is not ours to write the kernel says yes to everything. */
+static bool is_cached(int fd, uint64_t off, size_t sz)
+{
+	unsigned char page[WINDOW_MEM / PAGE_SZ];
+	size_t cnt = (sz + PAGE_SZ - 1) / PAGE_SZ, here = 0;
+	void *map = mmap(NULL, sz, PROT_READ, MAP_SHARED, fd, (off_t)off);
+
+	if (map == MAP_FAILED)
+		return true;
+	if (mincore(map, sz, page) != 0)
+		here = cnt;
+	else
+		for (size_t i = 0; i < cnt; i++)
+			here += page[i] & 1;
+	munmap(map, sz);
+	return here >= cnt - cnt / 8;
+}
+
+/* off, p and sz are whole pages, but the file may end before. */
+static size_t read_direct(int fd, uint64_t off, uint8_t *p, size_t sz)
+{
+	size_t got = 0;
+
+	while (got < sz && got % PAGE_SZ == 0) {
+		ssize_t n = pread(fd, p + got, sz - got, (off_t)(off + got));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		got += (size_t)n;
+	}
+	return got;
+}
+
+/* What the page cache holds comes from there.  All else comes past it: files many times its size would only push the
+   node's own pages out, and filling it costs more than the scan. */
+static bool read_window(const struct readahead *ra, struct read_window *w, const struct way *y)
+{
+	const struct blk_source *f = &ra->fs->file[y->file];
+	size_t lead = w->off % PAGE_SZ, sz = lead + w->sz;
+	uint8_t *p = w->mem + lead;
+
+	if (y->fd < 0)
+		return false;
+	if (y->direct >= 0 && !is_cached(y->fd, w->off - lead, sz) &&
+	    read_direct(y->direct, w->off - lead, w->mem, (sz + PAGE_SZ - 1) / PAGE_SZ * PAGE_SZ) >= sz) {
+		if (f->keyed)
+			blkfile_xor(p, w->sz, w->off, f->key);
+		return true;
+	}
+	posix_fadvise(y->fd, (off_t)w->off, (off_t)w->sz, POSIX_FADV_WILLNEED);
+	return blkread_into(y->fd, f, w->off, p, w->sz) == 0;
+}
+
+/* The disk may have one bad sector: what else was to be read with it is not lost. */
+static void read_each(const struct readahead *ra, struct read_window *w, const struct way *y)
+{
+	const struct blk_source *f = &ra->fs->file[y->file];
+
 	w->bad = calloc(w->cnt, sizeof(*w->bad));
 	w->lost = w->bad == NULL;
 	for (uint32_t i = 0; w->bad != NULL && i < w->cnt; i++) {
 		const struct found_block *b = place(ra, w->first + i);
 
-		w->bad[i] = fd < 0 || blkread_into(fd, f, b->off, w->mem + (b->off - w->off), b->sz) != 0;
+		w->bad[i] = y->fd < 0 || blkread_into(y->fd, f, b->off, bytes_of(ra, w, i), b->sz) != 0;
 	}
 }
 
-static void fill(const struct readahead *ra, struct read_window *w, int *fd, uint32_t *fd_file)
+static void fill(const struct readahead *ra, struct read_window *w, struct way *y)
 {
-	uint32_t file = place(ra, w->first)->file;
-	const struct blk_source *f = &ra->fs->file[file];
-
-	if (file != *fd_file) {
-		if (*fd >= 0)
-			close(*fd);
-		*fd = open(f->path, O_RDONLY | O_CLOEXEC);
-		*fd_file = file;
-	}
+	way_to(y, ra, place(ra, w->first)->file);
 	free(w->bad);
 	w->bad = NULL;
 	w->lost = false;
-	/* All of it is asked of the disk at once, in requests as large as it takes. */
-	if (*fd >= 0)
-		posix_fadvise(*fd, (off_t)w->off, (off_t)w->sz, POSIX_FADV_WILLNEED);
-	if (*fd < 0 || blkread_into(*fd, f, w->off, w->mem, w->sz) != 0)
-		read_each(ra, w, *fd, f);
+	if (!read_window(ra, w, y))
+		read_each(ra, w, y);
 }
 
 static void *reader_thread(void *arg)
 {
 	struct readahead *ra = arg;
-	uint32_t fd_file = UINT32_MAX;
-	int fd = -1;
+	struct way way = {.file = UINT32_MAX, .fd = -1, .direct = -1};
 
 	pthread_mutex_lock(&ra->lock);
 	while (!ra->quit && ra->next_item < ra->cnt) {
@@ -107,14 +187,13 @@ static void *reader_thread(void *arg)
 		w->state = WINDOW_READING;
 		plan(ra, w);
 		pthread_mutex_unlock(&ra->lock);
-		fill(ra, w, &fd, &fd_file);
+		fill(ra, w, &way);
 		pthread_mutex_lock(&ra->lock);
 		w->state = WINDOW_READY;
 		pthread_cond_signal(&ra->ready);
 	}
 	pthread_mutex_unlock(&ra->lock);
-	if (fd >= 0)
-		close(fd);
+	way_close(&way);
 	return NULL;
 }
 
@@ -122,11 +201,11 @@ static bool windows_make(struct readahead *ra)
 {
 	ra->window = calloc(ra->window_cnt, sizeof(*ra->window));
 	for (unsigned i = 0; ra->window != NULL && i < ra->window_cnt; i++) {
-		void *mem = mmap(NULL, WINDOW_SZ, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		void *mem = mmap(NULL, WINDOW_MEM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (mem == MAP_FAILED)
 			return false;
-		madvise(mem, WINDOW_SZ, MADV_HUGEPAGE);
+		madvise(mem, WINDOW_MEM, MADV_HUGEPAGE);
 		ra->window[i].mem = mem;
 	}
 	return ra->window != NULL;
@@ -168,7 +247,7 @@ void readahead_free(struct readahead *ra)
 		pthread_join(ra->reader[i], NULL);
 	for (unsigned i = 0; ra->window != NULL && i < ra->window_cnt; i++) {
 		if (ra->window[i].mem != NULL)
-			munmap(ra->window[i].mem, WINDOW_SZ);
+			munmap(ra->window[i].mem, WINDOW_MEM);
 		free(ra->window[i].bad);
 	}
 	pthread_cond_destroy(&ra->freed);
@@ -223,6 +302,5 @@ void readahead_release(struct readahead *ra, struct read_window *w)
 
 uint8_t *readahead_block(const struct readahead *ra, const struct read_window *w, uint32_t i)
 {
-	return w->lost || (w->bad != NULL && w->bad[i]) ? NULL
-							: w->mem + (place(ra, w->first + i)->off - w->off);
+	return w->lost || (w->bad != NULL && w->bad[i]) ? NULL : bytes_of(ra, w, i);
 }

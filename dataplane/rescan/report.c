@@ -4,6 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define FAULTS_TOLD_MAX 1000u
+
 /* --- JSON --------------------------------------------------------------------------------------------------- */
 
 /* What is not ASCII is given as it is: file names are UTF-8 nearly everywhere. */
@@ -104,10 +106,15 @@ bool report_summary(FILE *out, const struct summary *s)
 	return complete;
 }
 
-void report_fault(FILE *err, const struct blk_files *fs, const struct fault *f)
+void report_fault(FILE *err, const struct blk_files *fs, const struct faults *fl, uint32_t i)
 {
-	fprintf(err, "vigil-rescan: %s: byte %" PRIu64 ": %s (%" PRIu64 " bytes)\n", fs->file[f->file].path,
-		f->off, f->why, f->sz);
+	const struct fault *f = &fl->fault[i];
+
+	if (i < FAULTS_TOLD_MAX)
+		fprintf(err, "vigil-rescan: %s: byte %" PRIu64 ": %s (%" PRIu64 " bytes)\n",
+			fs->file[f->file].path, f->off, f->why, f->sz);
+	else if (i == FAULTS_TOLD_MAX)
+		fprintf(err, "vigil-rescan: more of the kind is counted, and not told one by one\n");
 }
 
 /* --- progress ----------------------------------------------------------------------------------------------- */

@@ -40,8 +40,8 @@ struct summary {
 /* Returns whether everything in the range was scanned. */
 bool report_summary(FILE *out, const struct summary *s);
 
-/* A line for each, on err. */
-void report_fault(FILE *err, const struct blk_files *fs, const struct fault *f);
+/* A line on err for the i-th fault; beyond a thousand they are only counted. */
+void report_fault(FILE *err, const struct blk_files *fs, const struct faults *fl, uint32_t i);
 
 /* The progress line.  Asked as often as one likes, it tells only when the time has come. */
 struct progress {
