@@ -259,6 +259,7 @@ def program_rules(build):
     return {
         "dataplane_does_not_link_the_store": forbid("vigil-dataplane", r"librocksdb"),
         "control_does_not_link_dpdk": forbid("vigild", r"librte_"),
+        "rescan_holds_no_store_and_no_key": forbid("vigil-rescan", r"librocksdb|libsecp256k1|libsodium"),
         "cli_links_neither": forbid("vigil-cli", r"librte_|librocksdb"),
     }
 

@@ -77,7 +77,9 @@ def pytest_configure(config):
 def programs():
     missing = [
         p
-        for p in ("vigil-dataplane", "vigild", "vigil-cli", "vigil-replay", "vigil-client")
+        for p in (
+            "vigil-dataplane", "vigild", "vigil-cli", "vigil-rescan", "vigil-replay", "vigil-client",
+        )  # fmt: skip
         if not os.access(path_of(p), os.X_OK)
     ]
     assert not missing, f"not built: {', '.join(missing)}: run tests/run.sh, or set VIGIL_BUILD"
