@@ -110,15 +110,10 @@ static void op_peer_changed(void *arg, uint32_t peer_id)
 	(void)peer_id;
 }
 
-static void op_broadcast_result(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
-				uint32_t peer_cnt, uint64_t at_ns)
+static void op_broadcast_result(void *arg, const struct sync_bcast_result *r)
 {
 	(void)arg;
-	(void)cookie;
-	(void)txid;
-	(void)status;
-	(void)peer_cnt;
-	(void)at_ns;
+	(void)r;
 }
 
 static bool op_stale_news(void *arg, const struct sync_stale_news *n)

@@ -139,7 +139,9 @@ const char *feed_check_peer(const struct link_peer_state *r)
 {
 	if (!is_text(r->addr, sizeof(r->addr), true) || !is_text(r->state, sizeof(r->state), true) ||
 	    !is_text(r->user_agent, sizeof(r->user_agent), true) ||
-	    !is_text(r->last_error, sizeof(r->last_error), true))
+	    !is_text(r->last_error, sizeof(r->last_error), true) ||
+	    !is_text(r->ban_reason, sizeof(r->ban_reason), true) ||
+	    !is_text(r->push_last_error, sizeof(r->push_last_error), true))
 		return "PEER_STATE with unprintable text";
 	return NULL;
 }
@@ -154,5 +156,5 @@ const char *feed_check_stats(const struct link_stats *r, const struct link_stat 
 
 const char *feed_check_broadcast_result(const struct link_broadcast_result *r)
 {
-	return r->status > LINK_BCAST_ANNOUNCED ? "BROADCAST_RESULT with an unknown status" : NULL;
+	return r->status > LINK_BCAST_NEWS ? "BROADCAST_RESULT with an unknown status" : NULL;
 }

@@ -357,7 +357,7 @@ static const char *on_stats(struct feed *f, const struct link_stats *r)
 
 static const char *on_broadcast_result(struct feed *f, const struct link_broadcast_result *r)
 {
-	struct node_answer a = {.peer_cnt = r->peer_cnt, .at_ns = r->at_ns, .text = ""};
+	struct node_answer a = {.peer_cnt = r->peer_cnt, .at_ns = r->at_ns, .text = "", .peers = &r->peers};
 	const char *why = feed_check_broadcast_result(r);
 
 	if (why != NULL)
@@ -373,6 +373,13 @@ static const char *on_broadcast_result(struct feed *f, const struct link_broadca
 		/* It relays what it has accepted. */
 		a.verdict = NODE_ACCEPTED;
 		a.text = "announced by another peer";
+		break;
+	case LINK_BCAST_HELD:
+		a.verdict = NODE_ACCEPTED;
+		a.text = "in the mempool of a peer";
+		break;
+	case LINK_BCAST_NEWS:
+		a.verdict = NODE_PEER_NEWS;
 		break;
 	}
 	tower_broadcast_result(f->tower, &r->txid, &a);

@@ -130,24 +130,41 @@ static struct rpc_done getinfo(struct rpc_call *call)
 			  socket_view(((struct rpc_ctx *)call->ctx)->info)));
 }
 
+static json_t *push_view(const struct link_peer_state *p)
+{
+	return json_pack("{s:b, s:o, s:I, s:I}", "ready", (int)((p->flags & LINK_PEER_PUSH_READY) != 0),
+			 "last_error", rpc_json_ascii(p->push_last_error, sizeof(p->push_last_error)),
+			 "connects", (json_int_t)p->push_connects, "drops", (json_int_t)p->push_drops);
+}
+
+static json_t *ban_view(const struct link_peer_state *p)
+{
+	return json_pack("{s:I, s:I, s:o}", "seconds_left", (json_int_t)p->ban_s, "count", (json_int_t)p->bans,
+			 "reason", rpc_json_ascii(p->ban_reason, sizeof(p->ban_reason)));
+}
+
 static void put_peer(void *arg, const struct link_peer_state *p)
 {
 	char services[17];
 
 	snprintf(services, sizeof(services), "%016llx", (unsigned long long)p->services);
 	json_array_append_new(
-		arg, json_pack("{s:I, s:o, s:o, s:b, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, "
-			       "s:I, s:I}",
-			       "id", (json_int_t)p->peer_id, "addr", rpc_json_ascii(p->addr, sizeof(p->addr)),
-			       "state", rpc_json_ascii(p->state, sizeof(p->state)), "ready",
-			       (int)((p->flags & LINK_PEER_READY) != 0), "user_agent",
-			       rpc_json_ascii(p->user_agent, sizeof(p->user_agent)), "last_error",
-			       rpc_json_ascii(p->last_error, sizeof(p->last_error)), "services",
-			       json_string(services), "version", (json_int_t)p->version, "height",
-			       (json_int_t)p->height, "ping_us", (json_int_t)p->ping_us, "bytes_in",
-			       (json_int_t)p->bytes_in, "bytes_out", (json_int_t)p->bytes_out, "blocks",
-			       (json_int_t)p->blocks, "connects", (json_int_t)p->connects, "drops",
-			       (json_int_t)p->drops));
+		arg,
+		json_pack("{s:I, s:o, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, "
+			  "s:I, s:I, "
+			  "s:I, s:I}",
+			  "id", (json_int_t)p->peer_id, "addr", rpc_json_ascii(p->addr, sizeof(p->addr)),
+			  "state", rpc_json_ascii(p->state, sizeof(p->state)), "ready",
+			  (int)((p->flags & LINK_PEER_READY) != 0), "pruned",
+			  (int)((p->flags & LINK_PEER_PRUNED) != 0), "lagging",
+			  (int)((p->flags & LINK_PEER_LAGGING) != 0), "user_agent",
+			  rpc_json_ascii(p->user_agent, sizeof(p->user_agent)), "last_error",
+			  rpc_json_ascii(p->last_error, sizeof(p->last_error)), "ban", ban_view(p), "push",
+			  push_view(p), "services", json_string(services), "version", (json_int_t)p->version,
+			  "height", (json_int_t)p->height, "ping_us", (json_int_t)p->ping_us, "bytes_in",
+			  (json_int_t)p->bytes_in, "bytes_out", (json_int_t)p->bytes_out, "bytes_per_s",
+			  (json_int_t)p->speed, "blocks", (json_int_t)p->blocks, "connects",
+			  (json_int_t)p->connects, "drops", (json_int_t)p->drops));
 }
 
 static struct rpc_done getpeers(struct rpc_call *call)

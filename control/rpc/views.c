@@ -1,5 +1,7 @@
 #include "rpc/rpc_priv.h"
 
+#include <stdio.h>
+
 #include <stdlib.h>
 
 static struct tower *tower_of(const struct rpc_call *call)
@@ -293,27 +295,50 @@ static json_t *latency(uint64_t from_ns, uint64_t to_ns)
 	return json_integer((json_int_t)((to_ns - from_ns) / 1000));
 }
 
+/* By peer id, the most that is known of each. */
+static json_t *peers_of(const struct link_bcast_peers *p)
+{
+	const struct {
+		uint64_t mask;
+		const char *name;
+	} least_first[] = {{p->written, "written"}, {p->missing, "missing"},     {p->lost, "lost"},
+			   {p->asked, "asked"},     {p->announced, "announced"}, {p->held, "held"}};
+	json_t *all = json_object();
+	char id[4];
+
+	for (unsigned k = 0; k < sizeof(least_first) / sizeof(least_first[0]); k++) {
+		for (unsigned i = 0; i < 64; i++) {
+			if (!(least_first[k].mask >> i & 1))
+				continue;
+			snprintf(id, sizeof(id), "%u", i);
+			json_object_set_new(all, id, json_string(least_first[k].name));
+		}
+	}
+	return all;
+}
+
 static json_t *tracker_row(const struct tracker_view *t)
 {
 	json_t *node = json_pack("{s:i, s:o}", "code", (int)t->node_code, "text",
 				 rpc_json_ascii(t->node_text, sizeof(t->node_text)));
 	json_t *height = t->dispute_height != UINT32_MAX ? json_integer(t->dispute_height) : json_null();
 
-	return json_pack(
-		"{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "locator",
-		rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id", rpc_json_hex(t->user.b, USER_ID_SZ), "state",
-		tracker_state_name(t->state), "dispute_txid", rpc_json_hash(&t->dispute_txid), "penalty_txid",
-		rpc_json_hash(&t->penalty_txid), "dispute_height", height, "since_height",
-		(json_int_t)t->since_height, "tries", (json_int_t)t->tries, "peers", (json_int_t)t->peer_cnt,
-		"node", node, "hit_after_us", latency(t->last_byte_ns, t->hit_ns), "sent_after_us",
-		latency(t->last_byte_ns, t->sent_ns), "last_byte_ns", time_ns(t->last_byte_ns), "hit_ns",
-		time_ns(t->hit_ns), "sent_ns", time_ns(t->sent_ns));
+	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+			 "locator", rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id",
+			 rpc_json_hex(t->user.b, USER_ID_SZ), "state", tracker_state_name(t->state),
+			 "dispute_txid", rpc_json_hash(&t->dispute_txid), "penalty_txid",
+			 rpc_json_hash(&t->penalty_txid), "dispute_height", height, "since_height",
+			 (json_int_t)t->since_height, "tries", (json_int_t)t->tries, "peers",
+			 (json_int_t)t->peer_cnt, "peer_results", peers_of(&t->peers), "node", node,
+			 "hit_after_us", latency(t->last_byte_ns, t->hit_ns), "sent_after_us",
+			 latency(t->last_byte_ns, t->sent_ns), "last_byte_ns", time_ns(t->last_byte_ns),
+			 "hit_ns", time_ns(t->hit_ns), "sent_ns", time_ns(t->sent_ns));
 }
 
 static bool put_tracker(void *arg, const struct tower_found *f)
 {
 	struct page *p = arg;
-	size_t row_sz = 700;
+	size_t row_sz = 750 + 20 * (size_t)__builtin_popcountll(f->tr.peers.written | f->tr.peers.announced);
 	uint8_t key[RPC_APPT_KEY_SZ];
 
 	key_of(key, f);

@@ -204,4 +204,5 @@ void tower_session_lost(struct tower *t)
 {
 	events_clear(t);
 	penalties_forget_uncommitted(t);
+	penalties_forget_peers(t);
 }

@@ -194,6 +194,12 @@ void penalties_forget_uncommitted(struct tower *t)
 	}
 }
 
+void penalties_forget_peers(struct tower *t)
+{
+	for (struct penalty *p = t->penalty_first; p != NULL; p = p->next)
+		p->peers = (struct link_bcast_peers){0};
+}
+
 void penalties_free(struct tower *t)
 {
 	while (t->penalty_first != NULL)
@@ -223,12 +229,25 @@ static void remember(struct penalty *p, const struct node_answer *a)
 	memccpy(p->text, text, '\0', sizeof(p->text) - 1);
 }
 
+/* It is pushed more than once: what a peer did with it once stays. */
+static void remember_peers(struct penalty *p, const struct link_bcast_peers *a)
+{
+	p->peers.written |= a->written;
+	p->peers.asked |= a->asked;
+	p->peers.announced |= a->announced;
+	p->peers.held |= a->held;
+	p->peers.lost = (p->peers.lost | a->lost) & ~p->peers.held;
+	p->peers.missing = (p->peers.missing | a->missing) & ~p->peers.held;
+}
+
 void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a)
 {
 	struct penalty *p = penalty_find(t, txid);
 
 	if (p == NULL)
 		return;
+	if (a->peers != NULL)
+		remember_peers(p, a->peers);
 	switch (a->verdict) {
 	case NODE_SENT_P2P:
 		p->peer_cnt = a->peer_cnt;
@@ -255,6 +274,7 @@ void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const s
 		break;
 	case NODE_NO_PEER:
 	case NODE_UNREACHABLE:
+	case NODE_PEER_NEWS:
 		break;
 	}
 }

@@ -150,6 +150,8 @@ struct tracker_view {
 	uint32_t since_height;
 	uint32_t tries;    /* broadcasts so far */
 	uint32_t peer_cnt; /* P2P peers of the last push */
+	/* What they did with it in this session of the link; bit n: peer_id n. */
+	struct link_bcast_peers peers;
 	int32_t node_code; /* last RPC answer; 0 accepted */
 	char node_text[96];
 	/* CLOCK_MONOTONIC of this boot, 0 unknown: the demo's and the metrics' latencies. */
@@ -240,9 +242,10 @@ void tower_session_lost(struct tower *t);
 enum node_verdict {
 	NODE_SENT_P2P, /* pushed to peer_cnt peers at at_ns */
 	NODE_NO_PEER,
-	NODE_ACCEPTED,   /* RPC: in the mempool, or already known/confirmed */
-	NODE_REFUSED,    /* RPC: code and text say why; keep and retry */
-	NODE_UNREACHABLE /* RPC: no answer; retry */
+	NODE_ACCEPTED,    /* in the mempool of a node or peer, or already known/confirmed */
+	NODE_REFUSED,     /* RPC: code and text say why; keep and retry */
+	NODE_UNREACHABLE, /* RPC: no answer; retry */
+	NODE_PEER_NEWS    /* nothing but what peers did with it */
 };
 struct node_answer {
 	enum node_verdict verdict;
@@ -250,6 +253,7 @@ struct node_answer {
 	uint64_t at_ns;
 	int32_t code; /* RPC error code */
 	const char *text;
+	const struct link_bcast_peers *peers; /* P2P: what each did with it so far; NULL: nothing about peers */
 };
 void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a);
 

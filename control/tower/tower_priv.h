@@ -167,6 +167,7 @@ struct penalty {
 	uint32_t since, tries, peer_cnt;
 	int32_t code;
 	char text[96];
+	struct link_bcast_peers peers;
 	uint64_t last_byte_ns, hit_ns, sent_ns;
 	uint64_t next_ns; /* when to try again; UINT64_MAX: only by the rule of blocks */
 	uint64_t backoff_ns;
@@ -182,6 +183,8 @@ void penalty_send(struct tower *t, struct penalty *p, const uint8_t *raw, size_t
 /* After trackers have come, gone or been confirmed: forget it, let it rest, or wake it up. */
 void penalty_review(struct tower *t, const struct hash256 *txid);
 void penalties_forget_uncommitted(struct tower *t);
+/* The link's peers are others from now on. */
+void penalties_forget_peers(struct tower *t);
 void penalties_after_block(struct tower *t);
 void penalties_send_due(struct tower *t, uint32_t limit);
 void penalties_free(struct tower *t);

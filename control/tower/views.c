@@ -55,6 +55,7 @@ static void view_tracker(const struct tower *t, const struct appointment_key *a,
 		v->since_height = p->since;
 		v->tries = p->tries;
 		v->peer_cnt = p->peer_cnt;
+		v->peers = p->peers;
 		v->node_code = p->code;
 		memcpy(v->node_text, p->text, sizeof(v->node_text));
 		v->last_byte_ns = p->last_byte_ns;

@@ -32,7 +32,7 @@
 #include "btc/hash.h"
 
 #define LINK_MAGIC      0x4c474956u /* "VIGL" */
-#define LINK_VERSION    1u
+#define LINK_VERSION    2u
 #define LINK_REC_SZ_MAX (BLOCK_SZ_MAX + 65536u)
 
 enum link_type {
@@ -234,7 +234,12 @@ struct link_chain_state {
 };
 static_assert(sizeof(struct link_chain_state) == 56, "fixed layout");
 
-enum link_peer_flags { LINK_PEER_READY = 1u << 0 };
+enum link_peer_flags {
+	LINK_PEER_READY = 1u << 0,
+	LINK_PEER_PRUNED = 1u << 1,    /* does not have old blocks, or would not give them */
+	LINK_PEER_LAGGING = 1u << 2,   /* two blocks or more behind, or on another branch */
+	LINK_PEER_PUSH_READY = 1u << 3 /* its connection for penalties is up */
+};
 
 /* At every change of a peer's state, and every ten seconds. */
 struct link_peer_state {
@@ -242,25 +247,47 @@ struct link_peer_state {
 	uint32_t peer_id;
 	uint32_t flags;
 	char addr[56];       /* text with port */
-	char state[16];      /* connecting, handshake, ready, waiting */
+	char state[16];      /* connecting, handshake, ready, waiting, banned */
 	char user_agent[64]; /* truncated, printable ASCII only */
 	char last_error[48]; /* why the last connection ended, or empty */
 	uint64_t services;
 	uint64_t bytes_in, bytes_out;
 	uint32_t version;
-	uint32_t height;   /* best block it announced */
-	uint32_t ping_us;  /* last round trip, 0 unknown */
-	uint32_t blocks;   /* delivered */
-	uint32_t connects; /* times the connection came up */
-	uint32_t drops;    /* times we or it ended one */
+	uint32_t height;          /* best block it announced */
+	uint32_t ping_us;         /* last round trip, 0 unknown */
+	uint32_t blocks;          /* delivered */
+	uint32_t connects;        /* times the connection came up */
+	uint32_t drops;           /* times we or it ended one */
+	uint64_t speed;           /* bytes of blocks a second, smoothed; 0 unknown */
+	uint32_t bans;            /* times it was banned */
+	uint32_t ban_s;           /* seconds left of that; 0: it is not */
+	char ban_reason[48];      /* of the last ban, or empty */
+	char push_last_error[48]; /* why the last connection for penalties ended, or empty */
+	uint32_t push_connects, push_drops;
 };
-static_assert(sizeof(struct link_peer_state) == 248, "fixed layout");
+static_assert(sizeof(struct link_peer_state) == 368, "fixed layout");
 
 enum link_broadcast_status {
-	LINK_BCAST_SENT = 0,     /* written to peer_cnt peers at at_ns */
-	LINK_BCAST_NO_PEER = 1,  /* none was ready: control tries again */
-	LINK_BCAST_ANNOUNCED = 2 /* a peer we did not push it to announced it (inv), at at_ns */
+	LINK_BCAST_SENT = 0,    /* written to peer_cnt peers at at_ns */
+	LINK_BCAST_NO_PEER = 1, /* none was ready: control tries again */
+	LINK_BCAST_ANNOUNCED =
+		2, /* a peer we did not push it to announced it (inv), at at_ns: it relays what it accepted */
+	LINK_BCAST_HELD = 3, /* a peer, asked for it later, gave it back: it is in its mempool */
+	LINK_BCAST_NEWS = 4  /* the masks below have changed */
 };
+
+/* What each peer did with a transaction so far; bit n: peer_id n.  Every result carries all of it. */
+struct link_bcast_peers {
+	uint64_t written; /* it was written to it whole */
+	uint64_t
+		lost; /* the node ended the connection within a second of that: refused, as a rule, as invalid */
+	uint64_t asked; /* it asked for it (getdata) */
+	uint64_t held;  /* it had it, when asked after 2, 10 or 60 seconds */
+	uint64_t
+		missing; /* it did not have it after a minute: refused by its policy, or no longer unconfirmed */
+	uint64_t announced; /* it announced it (inv) */
+};
+static_assert(sizeof(struct link_bcast_peers) == 48, "fixed layout");
 
 struct link_broadcast_result {
 	struct link_head head;
@@ -269,8 +296,9 @@ struct link_broadcast_result {
 	uint32_t status; /* enum link_broadcast_status */
 	uint32_t peer_cnt;
 	uint64_t at_ns; /* CLOCK_MONOTONIC */
+	struct link_bcast_peers peers;
 };
-static_assert(sizeof(struct link_broadcast_result) == 64, "fixed layout");
+static_assert(sizeof(struct link_broadcast_result) == 112, "fixed layout");
 
 struct link_stat {
 	char name[56]; /* snake_case, NUL padded; counters end in _total */

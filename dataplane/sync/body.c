@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "btc/block.h"
 #include "btc/cursor.h"
 #include "btc/sha256.h"
 
@@ -11,7 +10,7 @@
 #define COINBASE_SCRIPT_LO 2u
 #define COINBASE_SCRIPT_HI 100u
 
-static struct hash256 txid_of(const uint8_t *p, const struct tx_view *t)
+struct hash256 body_txid(const uint8_t *p, const struct tx_view *t)
 {
 	const uint8_t *tx = p + t->off;
 	struct sha256_ctx c;
@@ -84,7 +83,7 @@ static bool read_all(const uint8_t *p, size_t sz, size_t off, struct hash256 *tx
 			return false;
 		t.off = (uint32_t)off;
 		*invalid |= tx_is_invalid(p, &t, i, &has_coinbase);
-		txid[i] = txid_of(p, &t);
+		txid[i] = body_txid(p, &t);
 		stripped += tx_view_stripped_sz(&t);
 		off += used;
 	}

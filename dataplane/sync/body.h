@@ -13,11 +13,12 @@
 #ifndef VIGIL_SYNC_BODY_H
 #define VIGIL_SYNC_BODY_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "btc/block.h"
 
 /* False also for want of memory. */
 bool body_condemns_header(const uint8_t *block, size_t sz);
+
+/* Of a transaction that tx_parse accepted. */
+struct hash256 body_txid(const uint8_t *p, const struct tx_view *t);
 
 #endif

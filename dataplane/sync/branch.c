@@ -161,7 +161,8 @@ static uint32_t waited_for(struct sync *s)
 {
 	const struct slot *head = download_head(s);
 
-	if (s->base_state == BASE_SEEK || (head != NULL ? head->state == SLOT_READY : s->pool_dry))
+	if (s->base_state == BASE_SEEK || (head != NULL && head->state == SLOT_READY) ||
+	    ((head == NULL || head->buf == NULL) && s->pool_dry))
 		return HEADERS_NONE;
 	return headers_at(s->chain, events_next_height(s));
 }

@@ -4,7 +4,6 @@
    a transaction is stored once for all.  Found by txid through a map of chains. */
 #include <stdlib.h>
 
-#include "link/link_wire.h"
 #include "sync/sync_priv.h"
 
 #define CAP_MIN   1024u
@@ -13,14 +12,9 @@
 #define MAP_CNT   65536u
 #define NO_ENTRY  UINT32_MAX
 
-static struct bcast *at(const struct sync *s, uint64_t seq)
+struct bcast *broadcast_at(const struct sync *s, uint64_t seq)
 {
 	return &s->bcast[seq & (s->bcast_cap - 1)];
-}
-
-const struct bcast *broadcast_at(const struct sync *s, uint64_t seq)
-{
-	return at(s, seq);
 }
 
 bool broadcast_init(struct sync *s)
@@ -53,6 +47,13 @@ static uint32_t find(const struct sync *s, const struct hash256 *txid)
 	return i;
 }
 
+struct bcast *broadcast_find(const struct sync *s, const struct hash256 *txid)
+{
+	uint32_t i = find(s, txid);
+
+	return i != NO_ENTRY ? &s->bcast[i] : NULL;
+}
+
 static void map_add(struct sync *s, uint32_t i)
 {
 	uint32_t *c = chain_of(s, &s->bcast[i].txid);
@@ -72,7 +73,7 @@ static void map_del(struct sync *s, uint32_t i)
 
 static void drop_first(struct sync *s)
 {
-	struct bcast *b = at(s, s->bcast_first);
+	struct bcast *b = broadcast_at(s, s->bcast_first);
 
 	map_del(s, (uint32_t)(b - s->bcast));
 	s->bcast_bytes -= b->msg_sz;
@@ -100,15 +101,17 @@ void broadcast_free(struct sync *s)
 
 static void report(struct sync *s, struct bcast *b)
 {
+	bool sent = b->peers.written != 0;
+
 	b->reported = true;
-	s->ops.broadcast_result(
-		s->arg, b->cookie, &b->txid, b->pushed != 0 ? LINK_BCAST_SENT : LINK_BCAST_NO_PEER,
-		(uint32_t)__builtin_popcountll(b->pushed), b->pushed != 0 ? b->at_ns : s->now_ns);
+	outcome_result(s, b, sent ? LINK_BCAST_SENT : LINK_BCAST_NO_PEER,
+		       (uint32_t)__builtin_popcountll(b->peers.written), sent ? b->at_ns : s->now_ns);
 }
 
 static void report_if_done(struct sync *s, struct bcast *b)
 {
-	if (!b->reported && (b->waiting == 0 || (b->pushed != 0 && s->now_ns - b->first_ns >= BCAST_REPORT_NS)))
+	if (!b->reported &&
+	    (b->waiting == 0 || (b->peers.written != 0 && s->now_ns - b->first_ns >= BCAST_REPORT_NS)))
 		report(s, b);
 }
 
@@ -128,7 +131,7 @@ static bool make_room(struct sync *s, size_t sz)
 {
 	while (s->bcast_first < s->bcast_end &&
 	       (s->bcast_end - s->bcast_first == CAP_MAX || s->bcast_bytes + sz > BYTES_MAX)) {
-		if (at(s, s->bcast_first)->waiting != 0 || is_being_written(s, s->bcast_first))
+		if (broadcast_at(s, s->bcast_first)->waiting != 0 || is_being_written(s, s->bcast_first))
 			return false;
 		drop_first(s);
 	}
@@ -147,7 +150,7 @@ static bool grow(struct sync *s)
 	if (ring == NULL)
 		return false;
 	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++)
-		ring[seq & (cap * 2 - 1)] = *at(s, seq);
+		ring[seq & (cap * 2 - 1)] = *broadcast_at(s, seq);
 	free(s->bcast);
 	s->bcast = ring;
 	s->bcast_cap = cap * 2;
@@ -159,8 +162,10 @@ static bool grow(struct sync *s)
 
 static void refuse(struct sync *s, uint64_t cookie, const struct hash256 *txid)
 {
+	struct bcast b = {.cookie = cookie, .txid = *txid};
+
 	count(s, CNT_tx_refused);
-	s->ops.broadcast_result(s->arg, cookie, txid, LINK_BCAST_NO_PEER, 0, s->now_ns);
+	outcome_result(s, &b, LINK_BCAST_NO_PEER, 0, s->now_ns);
 }
 
 void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw, size_t sz,
@@ -185,7 +190,7 @@ void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid,
 		return;
 	}
 	memcpy(msg + P2P_HEAD_SZ, raw, sz);
-	b = at(s, s->bcast_end);
+	b = broadcast_at(s, s->bcast_end);
 	*b = (struct bcast){.cookie = cookie,
 			    .txid = *txid,
 			    .msg = msg,
@@ -210,7 +215,7 @@ static bool waits_for(const struct bcast *b, const struct peer *p)
 
 static void move(struct sync *s, uint64_t seq, struct peer *to)
 {
-	at(s, seq)->by_blocks ^= 1ull << to->id;
+	broadcast_at(s, seq)->by_blocks ^= 1ull << to->id;
 	if (seq < to->push_next)
 		to->push_next = seq;
 	count(s, CNT_tx_moved);
@@ -225,7 +230,7 @@ void broadcast_peer_ready(struct sync *s, struct peer *p)
 		return;
 	/* What stands behind requested blocks need not go on standing there; what was begun is finished. */
 	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++)
-		if (waits_for(at(s, seq), other) &&
+		if (waits_for(broadcast_at(s, seq), other) &&
 		    !(other->pushing && !other->push_is_serve && other->push_cur == seq))
 			move(s, seq, p);
 }
@@ -237,7 +242,7 @@ void broadcast_peer_lost(struct sync *s, struct peer *p)
 
 	p->pushing = false;
 	for (uint64_t seq = s->bcast_first; seq < s->bcast_end; seq++) {
-		struct bcast *b = at(s, seq);
+		struct bcast *b = broadcast_at(s, seq);
 
 		if (!waits_for(b, p))
 			continue;
@@ -265,7 +270,7 @@ bool broadcast_pick(struct sync *s, struct peer *p)
 	}
 	if (p->push_next < s->bcast_first)
 		p->push_next = s->bcast_first;
-	while (p->push_next < s->bcast_end && !waits_for(at(s, p->push_next), p))
+	while (p->push_next < s->bcast_end && !waits_for(broadcast_at(s, p->push_next), p))
 		p->push_next++;
 	if (p->push_next == s->bcast_end)
 		return false;
@@ -277,7 +282,7 @@ bool broadcast_pick(struct sync *s, struct peer *p)
 
 void broadcast_written(struct sync *s, struct peer *p)
 {
-	struct bcast *b = at(s, p->push_cur);
+	struct bcast *b = broadcast_at(s, p->push_cur);
 
 	count(s, p->push_is_serve ? CNT_tx_served : CNT_tx_pushed);
 	if (p->push_is_serve)
@@ -286,9 +291,9 @@ void broadcast_written(struct sync *s, struct peer *p)
 		count(s, CNT_tx_fallbacks);
 		p->fallback_ns = s->now_ns;
 	}
-	if (b->pushed == 0)
+	if (b->peers.written == 0)
 		b->first_ns = s->now_ns;
-	b->pushed |= 1ull << p->id;
+	outcome_written(s, p, b);
 	b->waiting &= ~(1ull << p->id);
 	b->at_ns = s->now_ns;
 	report_if_done(s, b);
@@ -301,6 +306,7 @@ bool broadcast_serve(struct sync *s, struct peer *p, const struct hash256 *txid)
 
 	if (i == NO_ENTRY)
 		return false;
+	outcome_asked(s, p, &s->bcast[i]);
 	if (p->serve_cnt == SYNC_SERVE_MAX)
 		return true; /* asked for more at once than it reads; it may ask again */
 	seq = s->bcast_first + ((i - s->bcast_first) & (s->bcast_cap - 1));
@@ -310,24 +316,22 @@ bool broadcast_serve(struct sync *s, struct peer *p, const struct hash256 *txid)
 
 void broadcast_announced(struct sync *s, struct peer *p, const struct hash256 *txid)
 {
-	uint32_t i = find(s, txid);
+	struct bcast *b = broadcast_find(s, txid);
 
-	if (i == NO_ENTRY || s->bcast[i].announced || (s->bcast[i].target & 1ull << p->id))
-		return;
-	s->bcast[i].announced = true;
-	count(s, CNT_tx_announced);
-	s->ops.broadcast_result(s->arg, s->bcast[i].cookie, txid, LINK_BCAST_ANNOUNCED, 1, s->now_ns);
+	if (b != NULL && !(b->target >> p->id & 1))
+		outcome_announced(s, p, b);
 }
 
 void broadcast_tick(struct sync *s)
 {
+	outcome_tick(s);
 	for (uint64_t seq = s->bcast_open; seq < s->bcast_end; seq++) {
-		report_if_done(s, at(s, seq));
-		if (seq == s->bcast_open && at(s, seq)->reported)
+		report_if_done(s, broadcast_at(s, seq));
+		if (seq == s->bcast_open && broadcast_at(s, seq)->reported)
 			s->bcast_open++;
 	}
 	while (s->bcast_first < s->bcast_end) {
-		const struct bcast *b = at(s, s->bcast_first);
+		const struct bcast *b = broadcast_at(s, s->bcast_first);
 
 		if (b->waiting != 0 || s->now_ns - b->added_ns < BCAST_KEEP_NS ||
 		    is_being_written(s, s->bcast_first))

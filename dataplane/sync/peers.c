@@ -4,10 +4,11 @@
 
 #include "sync/sync_priv.h"
 
-#define WANTED_PUSH                                                                                      \
+#define WANTED_BOTH                                                                                      \
 	(1u << P2P_VERSION | 1u << P2P_VERACK | 1u << P2P_PING | 1u << P2P_PONG | 1u << P2P_GETHEADERS | \
-	 1u << P2P_INV | 1u << P2P_GETDATA)
-#define WANTED_BLOCKS (WANTED_PUSH | 1u << P2P_HEADERS | 1u << P2P_NOTFOUND)
+	 1u << P2P_INV | 1u << P2P_GETDATA | 1u << P2P_NOTFOUND)
+#define WANTED_PUSH   (WANTED_BOTH | 1u << P2P_TX)
+#define WANTED_BLOCKS (WANTED_BOTH | 1u << P2P_HEADERS)
 
 struct peer *peer_new(struct sync *s, uint32_t id, enum sync_role role, const struct net_addr *a)
 {
@@ -209,8 +210,10 @@ void sync_closed(struct sync *s, uint32_t conn_id, enum net_close_reason why, ui
 		s->now_ns = now_ns;
 	if (p->state == PEER_WAITING)
 		return;
-	if (s->on && (why == NET_CLOSED_REMOTE || why == NET_CLOSED_RESET))
+	if (s->on && p->state != PEER_CLOSING && (why == NET_CLOSED_REMOTE || why == NET_CLOSED_RESET)) {
 		trust_closed_by_node(s, p);
+		outcome_lost(s, p);
+	}
 	if (p->state != PEER_CLOSING) {
 		peer_count(s, p, reason[why].cnt);
 		p->drops++;

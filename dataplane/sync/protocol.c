@@ -385,10 +385,13 @@ static void on_notfound(struct sync *s, struct peer *p)
 	for (uint32_t i = 0; i < inv.cnt && p->generation == generation; i++) {
 		struct p2p_inv_item item = p2p_inv_at(&inv, i);
 
-		if (item.type == P2P_INV_BLOCK || item.type == P2P_INV_WITNESS_BLOCK)
+		if (p->role == SYNC_PUSH)
+			outcome_not_found(s, p, &item.hash);
+		else if (item.type == P2P_INV_BLOCK || item.type == P2P_INV_WITNESS_BLOCK)
 			download_not_found(s, p, &item.hash);
 	}
-	download_schedule(s);
+	if (p->role == SYNC_BLOCKS)
+		download_schedule(s);
 }
 
 /* We have nothing but our own transactions. */
@@ -475,6 +478,10 @@ void protocol_message(struct sync *s, struct peer *p)
 		if (ready)
 			on_getheaders(s, p);
 		return;
+	case P2P_TX:
+		if (ready && p->role == SYNC_PUSH)
+			outcome_tx(s, p);
+		return;
 	case P2P_HEADERS:
 	case P2P_INV:
 	case P2P_GETDATA:
@@ -482,7 +489,6 @@ void protocol_message(struct sync *s, struct peer *p)
 		break;
 	case P2P_SENDHEADERS:
 	case P2P_BLOCK:
-	case P2P_TX:
 	case P2P_FEEFILTER:
 	case P2P_SENDCMPCT:
 	case P2P_WTXIDRELAY:

@@ -62,6 +62,7 @@
 #define VIGIL_SYNC_SYNC_H
 
 #include "btc/network.h"
+#include "link/link_wire.h"
 #include "net/net.h"
 
 /* One block's bytes on their way to the scan.  data has room for BLOCK_SZ_MAX. */
@@ -139,6 +140,16 @@ struct sync_stale_news {
 	bool cut;                  /* END: there were more than SYNC_STALE_MAX */
 };
 
+/* News of a transaction; the fields of link_wire.h's record. */
+struct sync_bcast_result {
+	uint64_t cookie;
+	struct hash256 txid;
+	uint32_t status; /* enum link_broadcast_status */
+	uint32_t peer_cnt;
+	uint64_t at_ns;
+	struct link_bcast_peers peers;
+};
+
 /* What sync needs from outside.  conn is the caller's handle. */
 struct sync_ops {
 	/* Starts a connection; the outcome comes later as sync_connected, or as sync_closed, which may also be called
@@ -157,8 +168,7 @@ struct sync_ops {
 	void (*block_grows)(void *arg, struct block_buf *b, uint32_t present);
 	/* Peer or broadcast news for the link. */
 	void (*peer_changed)(void *arg, uint32_t peer_id);
-	void (*broadcast_result)(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
-				 uint32_t peer_cnt, uint64_t at_ns);
+	void (*broadcast_result)(void *arg, const struct sync_bcast_result *r);
 	/* False: no room now, it comes again.  Never before the verdict on an earlier CHAIN_STALE was given. */
 	bool (*stale_news)(void *arg, const struct sync_stale_news *n);
 };
@@ -203,7 +213,9 @@ bool sync_next(struct sync *s, struct chain_event *ev);
 void sync_block_done(struct sync *s, const struct chain_event *ev, enum block_verdict v, uint64_t now_ns);
 
 /* Pushes a transaction to every peer with a ready connection, once to each, as an unsolicited tx message, and keeps
-   it servable for getdata on either connection.  Result by ops.broadcast_result: SENT counts peers. */
+   it servable for getdata on either connection.  Results by ops.broadcast_result: SENT or NO_PEER once, then what
+   else becomes known of what peers did with it.  Each is asked for it back after 2, 10 and 60 seconds on its push
+   connection, until it has it (HELD). */
 void sync_broadcast(struct sync *s, uint64_t cookie, const struct hash256 *txid, const uint8_t *raw, size_t sz,
 		    uint64_t now_ns);
 
@@ -261,6 +273,8 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
      headers_min_work_reached  1 once the best chain has the least work
      push_yields_total     they gave way to the block connection
      push_bars_total       the block connection was lost to a transaction pushed on it
+     tx_probes_total       times a peer was asked for what it was given; tx_held_total: it had it;
+                           tx_missing_total: not even after a minute
      peers_banned          now
      branches_aside        now
      next_block_wait_ms    how long the next block has been waited for, 0: it is not

@@ -5,7 +5,8 @@
    protocol.c   what a peer says                 broadcast.c  our transactions
    push.c       a peer's second connection       branch.c     branches that are invalid or do not come
    trust.c      bans, back-off, pruned peers     body.c       proof that a header is invalid
-   pace.c       speed, and what is too slow      stale.c      blocks off the best chain */
+   pace.c       speed, and what is too slow      outcome.c    what peers did with a transaction
+   stale.c      blocks off the best chain */
 #ifndef VIGIL_SYNC_SYNC_PRIV_H
 #define VIGIL_SYNC_SYNC_PRIV_H
 
@@ -23,6 +24,7 @@
 #define SYNC_WINDOW_MAX   1024u /* a power of two */
 #define SYNC_OUT_SZ_MAX   (1u << 20)
 #define SYNC_SERVE_MAX    64u
+#define SYNC_PROBES       3u
 #define STRIKES_MAX       3u
 #define ASIDE_MAX         16u
 #define PRUNED_KEEPS      288u /* blocks below its tip that a pruned node serves */
@@ -79,6 +81,7 @@
 #define BAR_NS               (60 * NS_PER_S)
 #define TICK_NS              (5 * NS_PER_MS)
 #define BCAST_KEEP_NS        (1200 * NS_PER_S) /* a node may ask for a parent for 20 minutes */
+#define BCAST_NEWS_NS        (100 * NS_PER_MS)
 #define BCAST_REPORT_NS      NS_PER_S /* after the first peer has it, do not wait longer for the rest */
 
 /* What can happen to a connection of either kind; in one order for both, see peer_count. */
@@ -165,7 +168,10 @@
 	C(tx_moved)                      \
 	C(tx_served)                     \
 	C(tx_not_found)                  \
-	C(tx_announced)
+	C(tx_announced)                  \
+	C(tx_probes)                     \
+	C(tx_held)                       \
+	C(tx_missing)
 
 enum sync_counter {
 #define C(name) CNT_##name,
@@ -323,12 +329,15 @@ struct bcast {
 	struct hash256 txid;
 	uint8_t *msg; /* head and payload */
 	uint32_t msg_sz;
-	uint32_t map_next;       /* place in the ring */
-	uint64_t target, pushed; /* peer masks: meant for, fully written to */
-	uint64_t waiting;        /* of target: still to be written, by the push connection .. */
-	uint64_t by_blocks;      /* .. but for these by the block connection */
+	uint32_t map_next;  /* place in the ring */
+	uint64_t target;    /* peer mask: meant for */
+	uint64_t waiting;   /* of target: still to be written, by the push connection .. */
+	uint64_t by_blocks; /* .. but for these by the block connection */
+	struct link_bcast_peers peers;
 	uint64_t added_ns, first_ns, at_ns;
-	bool reported, announced;
+	bool reported, held; /* said so */
+	bool news;           /* peers has changed since it was told */
+	uint32_t probes;     /* rounds of asking peers for it */
 };
 
 enum { BASE_SEEK, BASE_FOUND, BASE_SENT };
@@ -381,8 +390,11 @@ struct sync {
 
 	struct bcast *bcast;
 	uint32_t bcast_cap;
-	uint64_t bcast_first, bcast_end; /* sequence numbers; entry n stands at n & (cap - 1) */
-	uint64_t bcast_open;             /* all below are reported */
+	uint64_t bcast_first, bcast_end;   /* sequence numbers; entry n stands at n & (cap - 1) */
+	uint64_t bcast_open;               /* all below are reported */
+	uint64_t bcast_probe[SYNC_PROBES]; /* the next to ask peers for */
+	bool bcast_news;
+	uint64_t bcast_news_ns; /* not told before */
 	size_t bcast_bytes;
 	uint32_t *bcast_map;
 };
@@ -548,12 +560,27 @@ void broadcast_peer_lost(struct sync *s, struct peer *p);
 void broadcast_peer_ready(struct sync *s, struct peer *p);
 /* Picks the next message to write for p; false: none. */
 bool broadcast_pick(struct sync *s, struct peer *p);
-const struct bcast *broadcast_at(const struct sync *s, uint64_t seq);
+struct bcast *broadcast_at(const struct sync *s, uint64_t seq);
+/* The newest of a transaction, or NULL. */
+struct bcast *broadcast_find(const struct sync *s, const struct hash256 *txid);
 /* p->push_cur has been written whole. */
 void broadcast_written(struct sync *s, struct peer *p);
 /* A getdata: queues the transaction; false if we do not have it. */
 bool broadcast_serve(struct sync *s, struct peer *p, const struct hash256 *txid);
 void broadcast_announced(struct sync *s, struct peer *p, const struct hash256 *txid);
 void broadcast_tick(struct sync *s);
+
+/* outcome.c */
+void outcome_result(const struct sync *s, const struct bcast *b, uint32_t status, uint32_t peer_cnt,
+		    uint64_t at_ns);
+void outcome_written(struct sync *s, struct peer *p, struct bcast *b);
+void outcome_asked(struct sync *s, struct peer *p, struct bcast *b);
+void outcome_announced(struct sync *s, struct peer *p, struct bcast *b);
+/* The node has ended p's connection. */
+void outcome_lost(struct sync *s, struct peer *p);
+/* A tx or notfound has come by push connection p. */
+void outcome_tx(struct sync *s, struct peer *p);
+void outcome_not_found(struct sync *s, struct peer *p, const struct hash256 *txid);
+void outcome_tick(struct sync *s);
 
 #endif

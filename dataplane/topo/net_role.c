@@ -202,14 +202,17 @@ static bool note(struct net_role *r, struct net_note *n, unsigned leave_free)
 	return true;
 }
 
-static void op_broadcast_result(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
-				uint32_t peer_cnt, uint64_t at_ns)
+static void op_broadcast_result(void *arg, const struct sync_bcast_result *b)
 {
 	struct net_role *r = arg;
 	struct net_note n = {.kind = NET_NOTE_BROADCAST};
 
-	n.u.broadcast = (struct link_broadcast_result){
-		.cookie = cookie, .txid = *txid, .status = status, .peer_cnt = peer_cnt, .at_ns = at_ns};
+	n.u.broadcast = (struct link_broadcast_result){.cookie = b->cookie,
+						       .txid = b->txid,
+						       .status = b->status,
+						       .peer_cnt = b->peer_cnt,
+						       .at_ns = b->at_ns,
+						       .peers = b->peers};
 	/* Only news: control repeats a broadcast that it hears nothing of. */
 	if (!note(r, &n, NOTE_RESERVED))
 		r->notes_dropped++;
@@ -249,7 +252,8 @@ static bool note_peer(struct net_role *r, uint32_t id)
 	sync_peer_view(r->sync, id, &v);
 	net_addr_format(addr, &v.addr);
 	p->peer_id = id;
-	p->flags = v.ready ? LINK_PEER_READY : 0;
+	p->flags = (v.ready ? LINK_PEER_READY : 0u) | (v.pruned ? LINK_PEER_PRUNED : 0u) |
+		   (v.lagging ? LINK_PEER_LAGGING : 0u) | (v.push_ready ? LINK_PEER_PUSH_READY : 0u);
 	text_copy(p->addr, sizeof(p->addr), addr);
 	text_copy(p->state, sizeof(p->state), v.state);
 	text_copy(p->user_agent, sizeof(p->user_agent), v.user_agent);
@@ -263,6 +267,13 @@ static bool note_peer(struct net_role *r, uint32_t id)
 	p->blocks = v.blocks;
 	p->connects = v.connects;
 	p->drops = v.drops;
+	p->speed = v.speed;
+	p->bans = v.bans;
+	p->ban_s = v.ban_s;
+	text_copy(p->ban_reason, sizeof(p->ban_reason), v.ban_reason);
+	text_copy(p->push_last_error, sizeof(p->push_last_error), v.push_last_error);
+	p->push_connects = v.push_connects;
+	p->push_drops = v.push_drops;
 	return note(r, &n, NOTE_RESERVED);
 }
 

@@ -143,7 +143,9 @@ void tower_session_lost(struct tower *t)
 
 void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a)
 {
-	must(a->verdict == NODE_SENT_P2P || a->verdict == NODE_NO_PEER || a->verdict == NODE_ACCEPTED);
+	must(a->verdict == NODE_SENT_P2P || a->verdict == NODE_NO_PEER || a->verdict == NODE_ACCEPTED ||
+	     a->verdict == NODE_PEER_NEWS);
+	must(a->peers != NULL);
 	must(a->text != NULL);
 	called(t, 'R');
 	link_note(&t->digest, txid, HASH_SZ);
@@ -291,9 +293,10 @@ static void mend(void *arg, struct link_head *rec, size_t tail_sz, uint8_t optio
 		break;
 	case LINK_PEER_STATE:
 		memset(((struct link_peer_state *)p)->addr, 0, 56 + 16 + 64 + 48);
+		memset(((struct link_peer_state *)p)->ban_reason, 0, 48 + 48);
 		break;
 	case LINK_BROADCAST_RESULT:
-		((struct link_broadcast_result *)p)->status %= 3;
+		((struct link_broadcast_result *)p)->status %= LINK_BCAST_NEWS + 1;
 		break;
 	case LINK_STATS:
 		mend_stats(p, tail_sz);

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .programs import SLOW
 
-MAGIC, VERSION = 0x4C474956, 1
+MAGIC, VERSION = 0x4C474956, 2
 REC_SZ_MAX = 4_000_000 + 65536
 NETWORKS = ("main", "testnet3", "testnet4", "signet", "regtest")
 

@@ -436,7 +436,9 @@ static void broadcast_results_are_translated(void **state)
 		enum node_verdict verdict;
 	} rows[] = {{LINK_BCAST_SENT, NODE_SENT_P2P},
 		    {LINK_BCAST_NO_PEER, NODE_NO_PEER},
-		    {LINK_BCAST_ANNOUNCED, NODE_ACCEPTED}};
+		    {LINK_BCAST_ANNOUNCED, NODE_ACCEPTED},
+		    {LINK_BCAST_HELD, NODE_ACCEPTED},
+		    {LINK_BCAST_NEWS, NODE_PEER_NEWS}};
 	struct world *w = world_new(NULL);
 	const struct link_broadcast *b;
 
@@ -446,18 +448,21 @@ static void broadcast_results_are_translated(void **state)
 	assert_true(STEP_UNTIL(w, (b = dp_rec(w, LINK_BROADCAST, 0)) != NULL, 5000));
 	assert_int_equal(b->raw_sz, 7);
 	assert_memory_equal(b + 1, "penalty", 7);
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct link_broadcast_result r = {.cookie = b->cookie,
 						  .txid = b->txid,
 						  .status = rows[i].status,
 						  .peer_cnt = 3,
-						  .at_ns = 99};
+						  .at_ns = 99,
+						  .peers = {.written = 7, .held = i}};
 
 		dp_put(w, LINK_BROADCAST_RESULT, &r, sizeof(r), NULL, 0);
 		assert_true(STEP_UNTIL(w, w->tower.called[T_RESULT] == i + 1, 5000));
 		assert_int_equal(w->tower.result.verdict, rows[i].verdict);
 		assert_int_equal(w->tower.result.peer_cnt, 3);
 		assert_int_equal(w->tower.result.at_ns, 99);
+		assert_int_equal(w->tower.peers.written, 7);
+		assert_int_equal(w->tower.peers.held, i);
 		assert_memory_equal(&w->tower.result_txid, genesis(), HASH_SZ);
 	}
 	world_free(w);

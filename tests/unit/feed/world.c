@@ -96,6 +96,7 @@ void tower_session_lost(struct tower *t)
 void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a)
 {
 	t->result = *a;
+	t->peers = *a->peers;
 	t->result_txid = *txid;
 	note(t, T_RESULT, 'R');
 }

@@ -24,6 +24,7 @@ struct tower {
 	bool hit_has_raw;
 	struct link_block_connected connected;
 	struct node_answer result;
+	struct link_bcast_peers peers; /* of result, whose own is gone */
 	struct hash256 result_txid;
 	struct feed *feed;
 	bool ack; /* acknowledge each block at once */

@@ -431,12 +431,17 @@ static void trackers_show_state_answer_and_latencies(void **state)
 {
 	json_t *r = call("gettrackers", "[]"), *rows = json_object_get(r, "trackers");
 	json_t *first = json_array_get(rows, 0), *second = json_array_get(rows, 1);
-	json_t *node = json_object_get(first, "node");
+	json_t *node = json_object_get(first, "node"), *peers = json_object_get(first, "peer_results");
 
 	(void)state;
 	assert_string_equal(json_string_value(json_object_get(first, "state")), "refused");
 	assert_int_equal(json_integer_value(json_object_get(node, "code")), -26);
 	assert_string_equal(json_string_value(json_object_get(node, "text")), "dust?\"");
+	assert_int_equal(json_object_size(peers), 4);
+	assert_string_equal(json_string_value(json_object_get(peers, "0")), "held");
+	assert_string_equal(json_string_value(json_object_get(peers, "1")), "asked");
+	assert_string_equal(json_string_value(json_object_get(peers, "2")), "written");
+	assert_string_equal(json_string_value(json_object_get(peers, "63")), "written");
 	assert_int_equal(json_integer_value(json_object_get(first, "hit_after_us")), 250);
 	assert_true(json_is_null(json_object_get(first, "sent_after_us")));
 	assert_true(json_is_null(json_object_get(first, "dispute_height")));

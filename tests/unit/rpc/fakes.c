@@ -42,6 +42,8 @@ static void fill(struct tower *t, unsigned i, struct tower_found *f)
 	f->tr.since_height = 101;
 	f->tr.tries = 3;
 	f->tr.peer_cnt = 2;
+	f->tr.peers =
+		(struct link_bcast_peers){.written = 0x8000000000000007, .held = 1, .lost = 2, .asked = 3};
 	f->tr.node_code = -26;
 	memcpy(f->tr.node_text, "dust\x80\"", 7);
 	f->tr.last_byte_ns = 1000000;

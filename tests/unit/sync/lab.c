@@ -183,15 +183,19 @@ static void op_peer_changed(void *arg, uint32_t peer_id)
 	l->peer_news++;
 }
 
-static void op_result(void *arg, uint64_t cookie, const struct hash256 *txid, uint32_t status,
-		      uint32_t peer_cnt, uint64_t at_ns)
+static void op_result(void *arg, const struct sync_bcast_result *r)
 {
 	struct lab *l = arg;
+	struct lab_result got = {
+		.cookie = r->cookie, .status = r->status, .peer_cnt = r->peer_cnt, .peers = r->peers};
 
-	(void)txid;
-	assert_true(at_ns <= l->now_ns && l->result_cnt < 64);
-	l->result[l->result_cnt++] =
-		(struct lab_result){.cookie = cookie, .status = status, .peer_cnt = peer_cnt};
+	assert_true(r->at_ns <= l->now_ns && l->result_cnt < 64);
+	if (r->status == LINK_BCAST_NEWS) {
+		l->news = got;
+		l->news_cnt++;
+	} else {
+		l->result[l->result_cnt++] = got;
+	}
 }
 
 static bool op_stale_news(void *arg, const struct sync_stale_news *n)

@@ -97,12 +97,16 @@ struct lab_node {
 	uint64_t dial_ns[64];
 	uint32_t block_cnt;            /* sent whole */
 	struct hash256 tx[LAB_TX_MAX]; /* hash of the bytes of each tx it was given */
-	unsigned tx_cnt, served_notfound;
+	unsigned tx_cnt, served_notfound, tx_asked;
+	uint8_t kept[512]; /* the last tx, if keeps_tx: given to who asks for it */
+	size_t kept_sz;
+	bool keeps_tx;
 };
 
 struct lab_result {
 	uint64_t cookie;
 	uint32_t status, peer_cnt;
+	struct link_bcast_peers peers;
 };
 
 struct lab {
@@ -147,8 +151,10 @@ struct lab {
 	struct sync_stale_news end;
 	bool news_refused; /* no room for them now */
 
-	struct lab_result result[64];
+	struct lab_result result[64]; /* without the next */
 	unsigned result_cnt;
+	struct lab_result news; /* the last LINK_BCAST_NEWS */
+	unsigned news_cnt;
 	unsigned peer_news;
 };
 

@@ -183,6 +183,24 @@ static void on_getdata(struct lab_node *n)
 	}
 }
 
+/* Without asking which. */
+static void on_getdata_tx(struct lab_node *n)
+{
+	uint8_t *out;
+	struct p2p_inv inv;
+
+	assert_true(p2p_inv_decode(&inv, n->in.payload, n->in.payload_sz));
+	n->tx_asked += inv.cnt;
+	if (n->kept_sz != 0) {
+		lab_send(n, P2P_TX, n->kept, n->kept_sz);
+		return;
+	}
+	out = malloc(n->in.payload_sz);
+	memcpy(out, n->in.payload, n->in.payload_sz);
+	lab_send(n, P2P_NOTFOUND, out, n->in.payload_sz);
+	free(out);
+}
+
 static void on_message(struct lab_node *n)
 {
 	static const char agent[] = "/node:1\x01/";
@@ -233,10 +251,17 @@ static void on_message(struct lab_node *n)
 		on_getheaders(n);
 		break;
 	case P2P_GETDATA:
-		assert_true(n->up && !is_push(n));
-		on_getdata(n);
+		assert_true(n->up);
+		if (is_push(n))
+			on_getdata_tx(n);
+		else
+			on_getdata(n);
 		break;
 	case P2P_TX:
+		if (n->keeps_tx && n->in.payload_sz <= sizeof(n->kept)) {
+			n->kept_sz = n->in.payload_sz;
+			memcpy(n->kept, n->in.payload, n->kept_sz);
+		}
 		assert_true(n->tx_cnt < LAB_TX_MAX);
 		n->tx[n->tx_cnt++] = sha256d(n->in.payload, n->in.payload_sz);
 		if (n->in.payload[0] == LAB_BAD_TX) {

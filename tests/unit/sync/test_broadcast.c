@@ -232,6 +232,98 @@ static void many_transactions_are_bounded_and_each_gets_an_answer(void **state)
 	lab_free(l);
 }
 
+/* ---- what peers did with it ---- */
+
+/* A transaction that can be read, and its txid. */
+static struct hash256 real_tx(struct lab *l, uint64_t cookie)
+{
+	static const uint8_t raw[63] = {1,    0,    0,    0,    1,    7, [37] = 1, [41] = 2, 0x51,
+					0x51, 0xff, 0xff, 0xff, 0xff, 1, [57] = 1, 0x51};
+	struct hash256 txid = sha256d(raw, sizeof(raw));
+
+	sync_broadcast(l->sync, cookie, &txid, raw, sizeof(raw), l->now_ns);
+	return txid;
+}
+
+static void each_peer_is_asked_for_it_back_until_it_has_it(void **state)
+{
+	struct lab *l = ready_lab(3, 20);
+
+	(void)state;
+	l->push[0].keeps_tx = true; /* and shows it at once; the second does after a while, the third never */
+	real_tx(l, 5);
+	assert_int_equal(l->result_cnt, 1);
+	assert_int_equal(l->result[0].peers.written, 7);
+	lab_run(l, LAB_S, LAB_MS);
+	assert_int_equal(l->push[0].tx_asked, 0);
+	lab_run(l, 2 * LAB_S, LAB_MS);
+	assert_int_equal(l->push[0].tx_asked, 1);
+	assert_int_equal(l->push[2].tx_asked, 1);
+	assert_int_equal(l->result_cnt, 2);
+	assert_int_equal(l->result[1].status, LINK_BCAST_HELD);
+	assert_int_equal(l->result[1].cookie, 5);
+	assert_int_equal(l->result[1].peers.held, 1);
+	assert_int_equal(l->news_cnt, 0);
+	memcpy(l->push[1].kept, l->push[0].kept, l->push[0].kept_sz);
+	l->push[1].kept_sz = l->push[0].kept_sz;
+	lab_run(l, 9 * LAB_S, LAB_MS);
+	assert_int_equal(l->push[0].tx_asked, 1);
+	assert_int_equal(l->result_cnt, 2); /* once is enough for a verdict */
+	assert_int_equal(l->news.peers.held, 3);
+	assert_int_equal(l->news.peers.missing, 0);
+	lab_run(l, 60 * LAB_S, 10 * LAB_MS);
+	assert_int_equal(l->push[1].tx_asked, 2);
+	assert_int_equal(l->push[2].tx_asked, 3);
+	assert_int_equal(l->news.peers.held, 3);
+	assert_int_equal(l->news.peers.missing, 4);
+	assert_int_equal(l->news_cnt, 2);
+	lab_run(l, 300 * LAB_S, 50 * LAB_MS);
+	assert_int_equal(l->push[2].tx_asked, 3);
+	assert_int_equal(lab_counter(l, "tx_probes_total"), 6);
+	lab_free(l);
+}
+
+static void a_peer_that_asks_for_it_and_one_that_hangs_up_on_it_are_named(void **state)
+{
+	struct lab *l = ready_lab(3, 21);
+	struct p2p_inv_item item = {.type = P2P_INV_WITNESS_TX};
+	uint8_t out[3 + P2P_INV_STRIDE];
+
+	(void)state;
+	item.hash = real_tx(l, 6);
+	lab_reset(&l->push[1]); /* as a node that finds it invalid */
+	lab_send(&l->push[2], P2P_GETDATA, out, p2p_inv_encode(out, &item, 1));
+	lab_run(l, 300 * LAB_MS, LAB_MS);
+	assert_int_equal(l->news.cookie, 6);
+	assert_int_equal(l->news.peers.written, 7);
+	assert_int_equal(l->news.peers.lost, 2);
+	assert_int_equal(l->news.peers.asked, 4);
+	/* Later it is nobody's fault. */
+	lab_run(l, 5 * LAB_S, LAB_MS);
+	lab_reset(&l->push[0]);
+	lab_run(l, LAB_S, LAB_MS);
+	assert_int_equal(l->news.peers.lost, 2);
+	lab_free(l);
+}
+
+static void a_transaction_nobody_asked_for_is_no_proof(void **state)
+{
+	static const uint8_t rubbish[40] = {1, 2, 3};
+	struct lab *l = ready_lab(2, 22);
+
+	(void)state;
+	l->push[0].keeps_tx = true;
+	real_tx(l, 7);
+	/* Given back before it was asked for; and things that are not ours, or no transactions. */
+	lab_send(&l->push[0], P2P_TX, l->push[0].kept, l->push[0].kept_sz);
+	lab_send(&l->push[1], P2P_TX, rubbish, sizeof(rubbish));
+	lab_run(l, 500 * LAB_MS, LAB_MS);
+	assert_int_equal(l->result_cnt, 1);
+	assert_int_equal(l->news_cnt, 0);
+	assert_true(l->push[0].up && l->push[1].up);
+	lab_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -244,6 +336,9 @@ int main(void)
 		cmocka_unit_test(it_stays_servable_for_twenty_minutes),
 		cmocka_unit_test(a_peer_that_drops_us_for_a_bad_transaction_holds_up_no_block),
 		cmocka_unit_test(many_transactions_are_bounded_and_each_gets_an_answer),
+		cmocka_unit_test(each_peer_is_asked_for_it_back_until_it_has_it),
+		cmocka_unit_test(a_peer_that_asks_for_it_and_one_that_hangs_up_on_it_are_named),
+		cmocka_unit_test(a_transaction_nobody_asked_for_is_no_proof),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

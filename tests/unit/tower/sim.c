@@ -544,7 +544,7 @@ uint32_t sim_slots(struct sim *s, unsigned user)
 
 void sim_result(struct sim *s, const struct tx *penalty, enum node_verdict v, int32_t code)
 {
-	struct node_answer a = {v, v == NODE_SENT_P2P ? 1 : 0, 99, code, code == 0 ? NULL : "because"};
+	struct node_answer a = {v, v == NODE_SENT_P2P ? 1 : 0, 99, code, code == 0 ? NULL : "because", NULL};
 
 	tower_broadcast_result(s->t, &penalty->txid, &a);
 }
