@@ -173,7 +173,7 @@ MISDEEDS = {
     "a second START": (RUNNING + [link.start()], OUT_OF_ORDER),
     "a mode of START that is none": (OPENED + [link.start(mode=2)], OUT_OF_ORDER),
     "wrong magic": ([link.hello(magic=0x12345678)], "event=link_(version|magic)"),
-    "wrong version": ([link.hello(version=2)], "event=link_version"),
+    "wrong version": ([link.hello(version=link.VERSION + 1)], "event=link_version"),
     "wrong network": ([link.hello(network=0)], "event=link_network"),
     "a network that is none": ([link.hello(network=0xFFFFFFFF)], "event=link_network"),
 }
