@@ -60,6 +60,7 @@ void job_open(struct scan *s, struct scan_job *j, const uint8_t *data, uint32_t 
 	      uint32_t height)
 {
 	j->data = data;
+	atomic_fetch_add_explicit(&j->gen, 1, memory_order_relaxed);
 	atomic_store_explicit(&j->holds, 1, memory_order_relaxed);
 	atomic_store_explicit(&j->phase_one, PHASE_ONE_RUNS, memory_order_relaxed);
 	atomic_store_explicit(&j->present, present, memory_order_relaxed);
@@ -93,7 +94,7 @@ void job_let_go(struct scan_job *j)
 	atomic_fetch_sub_explicit(&j->holds, 1, memory_order_acq_rel);
 }
 
-static bool job_enter(struct scan_job *j)
+bool job_enter(struct scan_job *j)
 {
 	if (!(atomic_fetch_add_explicit(&j->gate, 1, memory_order_acquire) & JOB_SHUT))
 		return true;
@@ -101,7 +102,7 @@ static bool job_enter(struct scan_job *j)
 	return false;
 }
 
-static void job_leave(struct scan_job *j)
+void job_leave(struct scan_job *j)
 {
 	atomic_fetch_sub_explicit(&j->gate, 1, memory_order_release);
 }
@@ -149,6 +150,8 @@ static void groups_add(const struct scan *s, struct scan_job *j, uint32_t from, 
 
 		if (from % SCAN_GROUP_TXS == 0 && end > g) {
 			groups_up(s, j, g, end, (end - g) * SCAN_GROUP_TXS);
+			for (; g < end; g++)
+				atomic_store_explicit(&j->group_done[g], SCAN_GROUP_TXS, memory_order_release);
 			from = end * SCAN_GROUP_TXS;
 			continue;
 		}

@@ -226,6 +226,9 @@ bool scan_worker_poll(struct scan *s, unsigned w)
 	if (w == 0)
 		worked |= scan_leader_take(s);
 	worked |= scan_worker_ops(s, me);
+	/* With nothing better to do. */
+	if (!worked)
+		worked = scan_worker_ahead(s, me);
 	if (w == 0)
 		worked |= scan_leader_let_out(s);
 	if (worked)
@@ -257,6 +260,7 @@ void scan_stats_get(const struct scan *s, struct scan_stats *out)
 		const struct scan_stats *w = &s->worker[i].stats;
 
 		out->adds += READ(w->adds);
+		out->ahead += READ(w->ahead);
 		out->dels += READ(w->dels);
 		out->loads += READ(w->loads);
 		out->add_failures += READ(w->add_failures);

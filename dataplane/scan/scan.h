@@ -1,8 +1,8 @@
 /* scan.h - chain events in, hits out: the two phases of DESIGN section 2 over any number of scan lcores.
 
    Phase one turns a block into txids and a verdict.  It begins while the block is still arriving: what has come is
-   parsed, hashed and built into the merkle tree at once, so that after the last byte only a tail is left, whatever
-   the block's size.  Any worker takes pieces of any block, the lowest height first, so several blocks keep every
+   parsed, hashed, built into the merkle tree and looked up at once, so that after the last byte only a tail is left,
+   whatever the block's size; what changes in the index meanwhile is made up for at the block's turn.  Any worker takes pieces of any block, the lowest height first, so several blocks keep every
    worker busy.  Phase two, in the order of events: every worker looks all txids up in its own shard and then
    remembers the block.  While it does, other blocks are in phase one, also on the same lcores.
    Worker 0 is the leader, which keeps the order; it works like the others besides.
@@ -140,6 +140,7 @@ struct scan_stats {
 	uint64_t blocks, txs, bytes, hits, recent_hits;
 	uint64_t bad_parse[PARSE_VERDICT_CNT], bad_merkle, mutated, cancelled;
 	uint64_t adds, dels, loads, add_failures;
+	uint64_t ahead; /* of txs, looked up before their block was complete, in a part of the index each */
 	uint64_t window_waits;    /* turns in which the leader held a block back for control */
 	struct index_stats index; /* sum over shards, as of the workers' last publication */
 };

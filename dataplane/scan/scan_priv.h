@@ -45,6 +45,7 @@ struct scan_job {
 	atomic_uint claimed;   /* of these, taken by somebody */
 	atomic_uint height;    /* lower ones go first */
 	atomic_bool walking;   /* somebody has the walk */
+	atomic_uint gen;       /* which block it is */
 
 	_Alignas(64) atomic_uint hashed;
 	atomic_bool mutated;
@@ -58,8 +59,8 @@ struct scan_job {
 	struct tx_view *tx;
 	struct hash256 *txid;
 	struct scan_hit *hit;
-	struct hash256 *root; /* of each group; room for one more */
-	atomic_uint *group_done;
+	struct hash256 *root;    /* of each group; room for one more */
+	atomic_uint *group_done; /* transactions hashed of each; whole ones have all their txids */
 
 	bool arriving; /* net lcore only: begun there and not yet submitted */
 };
@@ -109,6 +110,19 @@ struct scan_op {
 	uint64_t last_byte_ns;
 };
 
+/* Lookups made before the block's turn has come: of its first groups, in this worker's shard, as that was then. */
+#define AHEAD_HITS 64u
+#define AHEAD_ADDS 256u
+struct scan_ahead {
+	struct scan_job *job; /* NULL: of none */
+	uint32_t gen;         /* the job's */
+	uint32_t height;
+	uint32_t groups;                 /* looked up */
+	uint32_t hit_cnt;                /* may exceed AHEAD_HITS: then they are not all there */
+	struct scan_hit hit[AHEAD_HITS]; /* may have been deleted since */
+	uint32_t adds_before;            /* adds of the worker when it began */
+};
+
 struct scan_worker {
 	struct index_shard *shard;
 	struct rte_ring *edits; /* main to this worker */
@@ -120,6 +134,9 @@ struct scan_worker {
 	/* A block that was looked up and is not among the recent ones yet: before anything else on this shard. */
 	bool push_due;
 	struct scan_op push;
+	struct scan_ahead ahead;
+	uint32_t add_cnt;
+	struct locator added_last[AHEAD_ADDS]; /* add n at n % AHEAD_ADDS */
 	/* Published by this worker, read by others. */
 	_Alignas(64) atomic_uint ops_done;
 	atomic_uint_fast64_t edits_done;
@@ -183,6 +200,9 @@ void job_open(struct scan *s, struct scan_job *j, const uint8_t *data, uint32_t 
 	      uint32_t height);
 /* Nobody may enter any more; true once nobody is inside, so the buffer may be written or given back. */
 bool job_shut(struct scan *s, struct scan_job *j);
+/* Between the two the job is not shut or opened again.  False: it is shut. */
+bool job_enter(struct scan_job *j);
+void job_leave(struct scan_job *j);
 /* Who holds a job lets go of it. */
 void job_let_go(struct scan_job *j);
 static inline bool job_is_free(const struct scan_job *j)
@@ -195,8 +215,21 @@ bool scan_phase_one(struct scan *s);
 /* worker.c */
 bool scan_worker_edits(struct scan *s, struct scan_worker *w);
 bool scan_worker_ops(struct scan *s, struct scan_worker *w);
+void scan_lookup(const struct scan *s, const struct scan_worker *w, struct scan_job *j, uint32_t from,
+		 uint32_t to, struct scan_hit *hit, uint32_t cap, atomic_uint *hit_cnt);
 /* What a looked up block left to be done. */
 bool scan_worker_push(struct scan_worker *w);
+
+/* ahead.c */
+/* An idle worker looks up what is hashed of the next block. */
+bool scan_worker_ahead(struct scan *s, struct scan_worker *w);
+/* The same hits as by looking everything up now. */
+void scan_ahead_finish(const struct scan *s, struct scan_worker *w, struct scan_job *j);
+void scan_ahead_added(struct scan_worker *w, const struct locator *l);
+static inline void scan_ahead_forget(struct scan_worker *w)
+{
+	w->ahead.job = NULL;
+}
 
 /* leader.c */
 bool scan_leader_take(struct scan *s);

@@ -35,6 +35,7 @@ static void add_and_answer(struct scan_worker *w, const struct scan_edit *e)
 	a.error = index_add(w->shard, &e->locator);
 	scan_count(a.error == 0 ? &w->stats.adds : &w->stats.add_failures, 1);
 	if (a.error == 0) {
+		scan_ahead_added(w, &e->locator);
 		a.recent_cnt = index_recent_find(w->shard, &e->locator, a.recent, SCAN_RECENT_HITS_MAX);
 		scan_count(&w->stats.recent_hits, a.recent_cnt);
 	}
@@ -69,6 +70,7 @@ static void edit(const struct scan *s, struct scan_worker *w, const struct scan_
 		add_and_answer(w, e);
 		return;
 	case SCAN_LOAD:
+		scan_ahead_forget(w);
 		load_check(index_load(w->shard, &e->locator));
 		w->loads_open++;
 		return;
@@ -85,6 +87,7 @@ static void edit(const struct scan *s, struct scan_worker *w, const struct scan_
 		index_block_evict(w->shard, e->height);
 		return;
 	case SCAN_CLEAR:
+		scan_ahead_forget(w);
 		index_clear(w->shard);
 		w->edits_over += w->loads_open;
 		w->loads_open = 0;
@@ -121,24 +124,29 @@ struct burst {
 	unsigned cnt;
 };
 
-static void burst_flush(struct burst *b, const struct index_shard *shard, struct scan_job *j)
+static void burst_flush(struct burst *b, const struct index_shard *shard, struct scan_hit *hit, uint32_t cap,
+			atomic_uint *hit_cnt)
 {
 	uint64_t hits = index_lookup_burst(shard, b->locator, b->cnt);
 
 	while (hits != 0) {
 		unsigned i = (unsigned)__builtin_ctzll(hits);
+		uint32_t n = atomic_fetch_add_explicit(hit_cnt, 1, memory_order_relaxed);
 
 		hits &= hits - 1;
-		j->hit[atomic_fetch_add_explicit(&j->hit_cnt, 1, memory_order_relaxed)] = b->at[i];
+		if (n < cap)
+			hit[n] = b->at[i];
 	}
 	b->cnt = 0;
 }
 
-static void lookup(const struct scan *s, const struct scan_worker *w, struct scan_job *j)
+/* Transactions [from, to) in this worker's shard. */
+void scan_lookup(const struct scan *s, const struct scan_worker *w, struct scan_job *j, uint32_t from,
+		 uint32_t to, struct scan_hit *hit, uint32_t cap, atomic_uint *hit_cnt)
 {
 	struct burst b = {.cnt = 0};
 
-	for (uint32_t i = 0; i < j->walk.bv.tx_cnt; i++) {
+	for (uint32_t i = from; i < to; i++) {
 		for (unsigned scheme = 0; scheme < 2; scheme++) {
 			struct locator l = locator_of_txid(&j->txid[i], (enum locator_scheme)scheme);
 
@@ -148,10 +156,10 @@ static void lookup(const struct scan *s, const struct scan_worker *w, struct sca
 			b.locator[b.cnt] = l;
 			b.at[b.cnt] = (struct scan_hit){i, (enum locator_scheme)scheme};
 			if (++b.cnt == INDEX_BURST_MAX)
-				burst_flush(&b, w->shard, j);
+				burst_flush(&b, w->shard, hit, cap, hit_cnt);
 		}
 	}
-	burst_flush(&b, w->shard, j);
+	burst_flush(&b, w->shard, hit, cap, hit_cnt);
 }
 
 bool scan_worker_push(struct scan_worker *w)
@@ -184,7 +192,7 @@ bool scan_worker_ops(struct scan *s, struct scan_worker *w)
 	case OP_NOTHING:
 		break;
 	case OP_LOOKUP:
-		lookup(s, w, w->push.job);
+		scan_ahead_finish(s, w, w->push.job);
 		w->push_due = w->push.remember;
 		break;
 	case OP_POP:

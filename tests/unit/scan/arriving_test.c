@@ -399,6 +399,89 @@ static void a_whole_block_is_not_kept_waiting_by_later_ones_that_arrive(void **s
 	scan_free(s);
 }
 
+static void edit(struct scan *s, enum scan_edit_kind kind, const struct hash256 *txid,
+		 enum locator_scheme scheme)
+{
+	struct scan_edit e = {.kind = kind, .locator = locator_of_txid(txid, scheme)};
+	struct scan_output o;
+
+	assert_true(scan_edit(s, &e));
+	lab_turn(s, 2);
+	if (kind == SCAN_ADD) {
+		assert_true(scan_output(s, &o));
+		assert_int_equal(o.kind, SCAN_OUT_ADDED);
+	}
+}
+
+/* What was looked up before the block's turn is made good for every edit that came after. */
+static void edits_during_an_arrival_count_as_if_all_were_looked_up_at_its_end(void **state)
+{
+	enum { ADDS, DELS, MANY_ADDS, MANY_HITS, LOADS, CLEARS, CASE_CNT };
+	struct lab_block b;
+	unsigned with_ahead = 0;
+
+	(void)state;
+	lab_block_make(&b, 10, 600, 50, 1000);
+	for (unsigned c = 0; c < CASE_CNT; c++) {
+		struct scan *s = lab_scan_new(2, 8);
+		bool watched[600][2] = {{false}};
+		struct lab_arrival a;
+		struct scan_output o;
+		struct scan_stats st;
+		uint32_t n = 0;
+
+		lab_begin(s, 2);
+		for (uint32_t i = 0; i < 600; i += c == MANY_HITS ? 2 : 50) {
+			edit(s, SCAN_ADD, &b.txid[i], LOCATOR_INTERNAL);
+			watched[i][LOCATOR_INTERNAL] = true;
+		}
+		lab_arrive(s, &a, &b);
+		lab_grow(s, &a, b.sz * 3 / 4);
+		lab_turn(s, 2);
+		if (c == CLEARS) {
+			struct scan_edit clear = {.kind = SCAN_CLEAR};
+
+			assert_true(scan_edit(s, &clear));
+			lab_turn(s, 2);
+			assert_true(scan_output(s, &o) && scan_output(s, &o));
+			memset(watched, 0, sizeof(watched));
+		}
+		for (uint32_t i = 0; i < 600; i += c == MANY_ADDS ? 1 : 75) {
+			bool del = c == DELS && i % 2 == 0;
+			enum locator_scheme scheme = c == DELS || i % 4 == 0 ? LOCATOR_INTERNAL
+									     : LOCATOR_DISPLAY;
+
+			edit(s, del ? SCAN_DEL : c == LOADS ? SCAN_LOAD : SCAN_ADD, &b.txid[i], scheme);
+			watched[i][scheme] = !del;
+			/* And back again, or twice. */
+			if (c == DELS && i % 4 == 0) {
+				edit(s, SCAN_ADD, &b.txid[i], scheme);
+				watched[i][scheme] = true;
+			}
+		}
+		lab_grow(s, &a, b.sz);
+		assert_true(lab_submit(s, &a, CHAIN_CONNECT, 0));
+		lab_turn(s, 2);
+		assert_true(scan_output(s, &o));
+		assert_int_equal(o.verdict, BLOCK_GOOD);
+		for (uint32_t i = 0; i < 600; i++)
+			for (unsigned scheme = 0; scheme < 2; scheme++)
+				if (watched[i][scheme]) {
+					assert_true(n < o.hit_cnt);
+					assert_int_equal(o.hit[n].tx_idx, i);
+					assert_int_equal(o.hit[n++].scheme, scheme);
+				}
+		assert_int_equal(n, o.hit_cnt);
+		lab_give_back(s, &o);
+		scan_stats_get(s, &st);
+		with_ahead += st.ahead > 0;
+		scan_free(s);
+	}
+	/* Where edits were too many, all was looked up at the end. */
+	assert_true(with_ahead >= 2 && with_ahead < CASE_CNT);
+	lab_block_free(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -411,6 +494,7 @@ int main(void)
 		cmocka_unit_test(a_bad_block_cancels_those_of_its_epoch_that_are_arriving),
 		cmocka_unit_test(a_reorg_passes_while_blocks_of_the_new_branch_arrive),
 		cmocka_unit_test(arrivals_are_hashed_but_held_back_while_the_window_is_shut),
+		cmocka_unit_test(edits_during_an_arrival_count_as_if_all_were_looked_up_at_its_end),
 		cmocka_unit_test(a_whole_block_is_not_kept_waiting_by_later_ones_that_arrive),
 	};
 
