@@ -496,26 +496,35 @@ static int group_put(struct index_shard *s, uint32_t i, const struct index_pair 
 	return 0;
 }
 
-/* Counting sort by bucket: start[i] becomes the end of bucket i's group. */
-static void group(const struct index_shard *s, const struct index_pair *p, uint32_t cnt, struct index_pair *out,
-		  uint32_t *start)
+/* One pass of counting sort, which keeps the order of equals: end[d] becomes the end of digit d. */
+static void sort_pass(const struct index_shard *s, uint32_t (*digit)(const struct index_shard *s, uint64_t key),
+		      const struct index_pair *p, uint32_t cnt, struct index_pair *out, uint32_t *end,
+		      uint32_t digits)
 {
-	uint32_t n = bucket_cnt(s), sum = 0;
+	uint32_t sum = 0;
 
-	memset(start, 0, n * sizeof(*start));
+	memset(end, 0, digits * sizeof(*end));
 	for (uint32_t k = 0; k < cnt; k++)
-		start[bucket_of(s, p[k].key)]++;
-	for (uint32_t i = 0; i < n; i++) {
-		uint32_t c = start[i];
+		end[digit(s, p[k].key)]++;
+	for (uint32_t d = 0; d < digits; d++) {
+		uint32_t c = end[d];
 
-		start[i] = sum;
+		end[d] = sum;
 		sum += c;
 	}
 	for (uint32_t k = 0; k < cnt; k++)
-		out[start[bucket_of(s, p[k].key)]++] = p[k];
+		out[end[digit(s, p[k].key)]++] = p[k];
 }
 
-int bucket_put_many(struct index_shard *s, const struct index_pair *p, uint32_t cnt, struct index_pair *scratch,
+static uint32_t top_byte(const struct index_shard *s, uint64_t key)
+{
+	(void)s;
+	return (uint32_t)(key >> 56);
+}
+
+/* By bucket, and in a bucket by the keys' first byte: so one leaf of Judy after the other grows, each into what the one
+   before it has outgrown, and the filter is written from end to end. */
+int bucket_put_many(struct index_shard *s, struct index_pair *p, uint32_t cnt, struct index_pair *scratch,
 		    int (*taken)(struct index_shard *s, uint64_t *value, struct index_pair p))
 {
 	int error = make_room(s, cnt);
@@ -523,16 +532,21 @@ int bucket_put_many(struct index_shard *s, const struct index_pair *p, uint32_t 
 
 	if (error != 0)
 		return error;
-	end = malloc((n + 1) * sizeof(*end));
+	end = malloc((n > 256 ? n : 256) * sizeof(*end));
 	if (end == NULL)
 		return -ENOMEM;
-	group(s, p, cnt, scratch, end);
-	end[n] = cnt;
+	sort_pass(s, top_byte, p, cnt, scratch, end, 256);
+	sort_pass(s, bucket_of, scratch, cnt, p, end, n);
 	for (uint32_t i = 0; i < n && error == 0; i++) {
 		if (i + 1 < n)
-			group_prefetch(s, i + 1, scratch + end[i], end[i + 1] - end[i]);
-		error = group_put(s, i, scratch + from, end[i] - from, taken);
+			group_prefetch(s, i + 1, p + end[i], end[i + 1] - end[i]);
+		error = group_put(s, i, p + from, end[i] - from, taken);
 		from = end[i];
+		if (error == 0 && bucket_is_worn(bucket_at(s, i), WORN_MUCH)) {
+			renew_begin(s, i);
+			if (!move_finish(s))
+				error = -ENOMEM;
+		}
 	}
 	free(end);
 	return error;

@@ -131,8 +131,8 @@ bool bucket_patrol(struct index_shard *s, unsigned max);
 /* Gives an empty shard the buckets for cnt keys.  Only saves moving. */
 void bucket_expect(struct index_shard *s, uint64_t cnt);
 /* Puts pairs whose values are not zero, while no pair in s has value zero.  taken: there is a pair under its key already,
-   with *value.  scratch has room for cnt.  0, or an error after which some are in and some are not. */
-int bucket_put_many(struct index_shard *s, const struct index_pair *p, uint32_t cnt, struct index_pair *scratch,
+   with *value.  Sorts p; scratch has room for cnt.  0, or an error after which some are in and some are not. */
+int bucket_put_many(struct index_shard *s, struct index_pair *p, uint32_t cnt, struct index_pair *scratch,
 		    int (*taken)(struct index_shard *s, uint64_t *value, struct index_pair p));
 uint64_t bucket_filter_bytes(const struct index_shard *s);
 uint64_t bucket_judy_bytes(const struct index_shard *s);
