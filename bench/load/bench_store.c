@@ -153,6 +153,7 @@ static void first_block(struct tower *t)
 	memcpy(headers, n->genesis_header, HEADER_SZ);
 	header_decode(&f, headers);
 	f.prev = n->genesis_hash;
+	f.version = 0x20000000;
 	f.time += 600;
 	f.nonce = 0;
 	do {
