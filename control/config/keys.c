@@ -283,7 +283,8 @@ const struct config_key config_keys[] = {
 	 "it."},
 
 	{"rpc", "connect", parse_nodes, FIELD(nodes), 0, 0, "", "host:port[,host:port...]",
-	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it; empty is none."},
+	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it, [IPv6] in brackets; empty is "
+	 "none."},
 	{"rpc", "user", parse_text, FIELD(rpc_user), 0, 0, "", "text", "User name for the nodes' RPC."},
 	{"rpc", "password", parse_text, FIELD(rpc_password), 0, 0, "", "text",
 	 "Password for the nodes' RPC; a file that holds it must not be readable by everybody."},

@@ -70,23 +70,18 @@ static void solicited_node_mac(uint8_t mac[6], const uint8_t ip[16])
 int net_ip6_open(struct net *n, char *why, size_t why_sz)
 {
 	uint8_t group[NET_GROUP_MAX][6] = {{0x33, 0x33, 0, 0, 0, 1}};
+	s8_t slot = net_ip6_is_link_local(n->cfg.ip6) ? IP6_LINK_LOCAL : IP6_CONFIGURED;
 	unsigned cnt = 1;
+	ip6_addr_t own;
 	int err;
 
 	if (net_ip6_is_zero(n->cfg.ip6))
 		return 0;
 	netif_create_ip6_linklocal_address(&n->netif, 1);
-	if (net_ip6_is_link_local(n->cfg.ip6)) {
-		ip6_addr_t own;
-
-		to_lwip(&own, n->cfg.ip6, &n->netif);
-		netif_ip6_addr_set(&n->netif, IP6_LINK_LOCAL, &own);
-	} else {
-		ip6_addr_t own;
-
-		to_lwip(&own, n->cfg.ip6, &n->netif);
-		netif_ip6_addr_set(&n->netif, IP6_CONFIGURED, &own);
-		netif_ip6_addr_set_state(&n->netif, IP6_CONFIGURED, IP6_ADDR_TENTATIVE);
+	to_lwip(&own, n->cfg.ip6, &n->netif);
+	netif_ip6_addr_set(&n->netif, slot, &own); /* in place of the one just made, if it is link-local */
+	netif_ip6_addr_set_state(&n->netif, slot, IP6_ADDR_TENTATIVE);
+	if (slot == IP6_CONFIGURED) {
 		memcpy(n->own.ip6[IP6_CONFIGURED], n->cfg.ip6, 16);
 		n->own.prefix6_len = n->cfg.prefix6_len;
 	}

@@ -23,8 +23,8 @@
             Debian's lwIP has all of it compiled in, autoconfiguration and forwarding too, but everything is
             configured here and nothing learnt: router advertisements, redirects and "packet too big" are
             ignored, and no router is solicited, since anybody on the link can send those.  So the gateway
-            is the one that is named, and packets for it are never longer than 1280 bytes, the least that
-            every path takes (RFC 8200 5); the other side learns the path's MTU for what it sends.  An
+            is the one that is named, and segments for it make packets of 1280 bytes at most, the least
+            that every path takes (RFC 8200 5); the other side learns the path's MTU for what it sends.  An
             address is used a second after net_open, when nobody has objected to it (RFC 4862 5.4); an
             objection is counted, and it is tried again every ten seconds.  One that comes later is counted
             and ignored.  lwIP keeps ten neighbours at a time, as it does for ARP: more peers than eight on
