@@ -72,6 +72,12 @@ static bool window_shut(struct scan *s, const struct scan_pending *p)
 	       s->connected_cnt - acked >= s->cfg.window;
 }
 
+/* Of the epoch of a bad block, and behind it: as if it had never been submitted. */
+static bool is_void(const struct scan *s, const struct scan_pending *p)
+{
+	return s->epoch_bad && p->event.ev.epoch == s->bad_epoch && p->event.ev.kind != CHAIN_STALE;
+}
+
 static void count_refused(struct scan *s, const struct scan_pending *p)
 {
 	if (p->verdict == BLOCK_BAD_PARSE)
@@ -107,7 +113,7 @@ static bool order_block(struct scan *s, struct scan_pending *p, struct scan_op *
 	struct scan_job *j = p->job;
 	unsigned phase_one = atomic_load_explicit(&j->phase_one, memory_order_acquire);
 
-	if (s->epoch_bad && p->event.ev.epoch == s->bad_epoch && p->event.ev.kind != CHAIN_STALE)
+	if (is_void(s, p))
 		return refuse(s, p, BLOCK_CANCELLED);
 	if (phase_one == PHASE_ONE_RUNS)
 		return false;
@@ -152,7 +158,10 @@ static bool order(struct scan *s)
 			return false;
 		break;
 	case CHAIN_DISCONNECT:
-		op->kind = OP_POP;
+		if (is_void(s, p))
+			p->verdict = BLOCK_CANCELLED;
+		else
+			op->kind = OP_POP;
 		break;
 	}
 	atomic_store_explicit(&s->ops_published, n + 1, memory_order_release);

@@ -304,6 +304,53 @@ static void a_bad_block_has_no_effect_and_cancels_its_epoch_only(void **state)
 	scan_free(s);
 }
 
+/* A better branch may turn up while a bad block is on its way: what is undone for it comes again in the next epoch. */
+static void a_disconnect_behind_a_bad_block_is_cancelled_with_it(void **state)
+{
+	struct scan *s = new_scan(1, 8);
+	struct made good, bad;
+	struct scan_output o;
+	const enum block_verdict want[5] = {BLOCK_GOOD, BLOCK_BAD_MERKLE, BLOCK_CANCELLED, BLOCK_CANCELLED,
+					    BLOCK_GOOD};
+
+	(void)state;
+	start(s, 1);
+	make_block(&good, CHAIN_CONNECT, 10, 5, 100);
+	make_block(&bad, CHAIN_CONNECT, 11, 5, 200);
+	bad.ev.buf->data[HEADER_SZ + 60] ^= 1;
+	submit(s, &good.ev);
+	submit(s, &bad.ev);
+	for (unsigned i = 0; i < 3; i++) {
+		struct chain_event undo = i == 0 ? bad.ev : good.ev;
+
+		undo.kind = CHAIN_DISCONNECT;
+		undo.buf = NULL;
+		undo.epoch += i == 2;
+		submit(s, &undo);
+		turn(s, 1);
+		if (i != 1)
+			continue;
+		/* The good one is still among the recent blocks. */
+		for (unsigned n = 0; n < 4; n++) {
+			assert_true(scan_output(s, &o));
+			assert_int_equal(o.verdict, want[n]);
+			give_back(s, &o);
+		}
+		add(s, &good.txid[2], LOCATOR_INTERNAL, 1);
+		turn(s, 1);
+		assert_true(scan_output(s, &o));
+		assert_int_equal(o.recent_cnt, 1);
+	}
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.verdict, want[4]);
+	give_back(s, &o);
+	add(s, &good.txid[3], LOCATOR_INTERNAL, 2);
+	turn(s, 1);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.recent_cnt, 0);
+	scan_free(s);
+}
+
 static void a_mutated_block_is_named_so(void **state)
 {
 	struct scan *s = new_scan(1, 8);
@@ -737,6 +784,7 @@ int main(void)
 		cmocka_unit_test(a_late_add_finds_its_breach_until_the_block_is_evicted_or_taken_back),
 		cmocka_unit_test(without_recent_blocks_a_late_add_finds_nothing_and_a_block_still_hits),
 		cmocka_unit_test(a_bad_block_has_no_effect_and_cancels_its_epoch_only),
+		cmocka_unit_test(a_disconnect_behind_a_bad_block_is_cancelled_with_it),
 		cmocka_unit_test(a_mutated_block_is_named_so),
 		cmocka_unit_test(blocks_wait_while_control_has_not_acknowledged_the_window),
 		cmocka_unit_test(clear_is_answered_by_every_worker_after_what_it_owed),
