@@ -42,7 +42,7 @@
                       must not offload: ethtool -K FAR tx off tso off gso off.
      a NIC            -a PCI address, bound to vfio-pci; no --no-pci.
    An MTU above 1500 is the NIC's to accept.  The drivers of memif, tap and af_packet cannot be told one, so
-   that is left to whoever made them: the kernel's ends need the same MTU, af_packet also framesz=16384. */
+   that is left to whoever made them: the kernel's ends need the same MTU, af_packet also framesz=9216. */
 #ifndef VIGIL_NET_NET_H
 #define VIGIL_NET_NET_H
 

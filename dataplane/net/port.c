@@ -319,8 +319,8 @@ static int set_up_pool(struct net *n, char *why, size_t why_sz)
 {
 	struct net_config *cfg = &n->cfg;
 	uint32_t least = (uint32_t)cfg->rx_desc + cfg->tx_desc + NET_TX_QUEUE + 2 * MBUF_CACHE;
-	/* A whole frame in each, or it could not be lent. */
-	uint32_t room = RTE_ALIGN(RTE_PKTMBUF_HEADROOM + n->port.frame_max, RTE_CACHE_LINE_SIZE);
+	/* A whole frame in each, or it could not be lent; some NICs count buffers in units of 1 KiB. */
+	uint32_t room = RTE_PKTMBUF_HEADROOM + RTE_ALIGN(n->port.frame_max + RTE_ETHER_CRC_LEN, 1024u);
 	char name[RTE_MEMPOOL_NAMESIZE];
 
 	room = RTE_MAX(room, (uint32_t)RTE_MBUF_DEFAULT_BUF_SIZE);

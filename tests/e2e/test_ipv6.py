@@ -229,10 +229,11 @@ def test_one_frame_in_a_hundred_lost_costs_time_only(lab6, rng):
     wire.close()
 
 
-@pytest.mark.parametrize("family", [4, 6])
-def test_jumbo_frames_carry_blocks(lab6, rng, family):
+@pytest.mark.parametrize("device", [on(Tap, 4, mtu=9000), on(Tap, 6, mtu=9000), on(AfPacket, 6, mtu=9000)],
+                         ids=["tap4", "tap6", "wire6"])
+def test_jumbo_frames_carry_blocks(lab6, rng, device):
     node = lab6.node(Chain.regtest(20), host="::")
-    tower = lab6.tower(node, on(Tap, family, mtu=9000)).start()
+    tower = lab6.tower(node, device).start()
     client = lab6.client(tower, rng)
     breach = Breach.make(rng)
     client.add_breach(breach)

@@ -307,10 +307,13 @@ class Tap:
 class AfPacket:
     """A veth pair: a packet socket on one end, the kernel's TCP on the other."""
 
-    def __init__(self, namespace, families=(4,)):
-        self.namespace, self.families = namespace, families
+    def __init__(self, namespace, families=(4,), mtu=None):
+        self.namespace, self.families, self.mtu = namespace, families, mtu
         self.peer = None
         namespace.veth("vigil0", "node0")
+        if mtu:
+            for name in ("vigil0", "node0"):
+                namespace.run("ip", "link", "set", name, "mtu", str(mtu))
         self.give_addresses(["vigil0"])
 
     def give_addresses(self, bare):
@@ -321,10 +324,11 @@ class AfPacket:
         give_node_addresses(self.namespace, "node0", self.families)
 
     def eal(self):
-        return ["--vdev=net_af_packet0,iface=vigil0,blocksz=65536,framecnt=512"]
+        frame = "framesz=9216,blocksz=73728" if self.mtu else "blocksz=65536"
+        return [f"--vdev=net_af_packet0,iface=vigil0,{frame},framecnt=512"]
 
     def options(self):
-        return []
+        return ["--mtu", str(self.mtu)] if self.mtu else []
 
     def ready(self):
         pass
