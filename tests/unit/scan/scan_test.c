@@ -351,6 +351,70 @@ static void a_disconnect_behind_a_bad_block_is_cancelled_with_it(void **state)
 	scan_free(s);
 }
 
+/* Its hits come out, nothing else: it is not remembered, opens no gap in the window, and is in no epoch. */
+static void a_stale_block_is_only_looked_up(void **state)
+{
+	struct scan *s = new_scan(2, 1);
+	struct made stale, late, bad, bad_stale, good;
+	struct scan_output o;
+
+	(void)state;
+	start(s, 2);
+	make_block(&stale, CHAIN_STALE, 8, 5, 100);
+	make_block(&bad, CHAIN_CONNECT, 10, 5, 200);
+	make_block(&late, CHAIN_STALE, UINT32_MAX, 5, 300);
+	make_block(&bad_stale, CHAIN_STALE, 8, 5, 400);
+	make_block(&good, CHAIN_CONNECT, 10, 5, 500);
+	bad.ev.buf->data[HEADER_SZ + 60] ^= 1;
+	bad_stale.ev.buf->data[HEADER_SZ + 60] ^= 1;
+	good.ev.epoch = 1;
+	bad_stale.ev.epoch = 1;
+	add(s, &stale.txid[2], LOCATOR_DISPLAY, 1);
+	add(s, &late.txid[1], LOCATOR_INTERNAL, 2);
+	turn(s, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(scan_output(s, &o));
+		give_back(s, &o);
+	}
+	submit(s, &stale.ev);
+	submit(s, &bad.ev);
+	submit(s, &late.ev); /* of the epoch that has just been spoilt */
+	submit(s, &bad_stale.ev);
+	submit(s, &good.ev);
+	turn(s, 2);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.verdict, BLOCK_GOOD);
+	assert_int_equal(o.event.ev.kind, CHAIN_STALE);
+	assert_int_equal(o.hit_cnt, 1);
+	assert_int_equal(o.hit[0].tx_idx, 2);
+	give_back(s, &o);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.verdict, BLOCK_BAD_MERKLE);
+	give_back(s, &o);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.verdict, BLOCK_GOOD);
+	assert_int_equal(o.hit_cnt, 1);
+	give_back(s, &o);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.verdict, BLOCK_BAD_MERKLE);
+	give_back(s, &o);
+	/* A window of one block would be shut if a stale one counted. */
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.verdict, BLOCK_GOOD);
+	assert_int_equal(o.event.ev.kind, CHAIN_CONNECT);
+	give_back(s, &o);
+	/* Among the recent blocks is only the one of the chain. */
+	add(s, &stale.txid[3], LOCATOR_INTERNAL, 3);
+	turn(s, 2);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.recent_cnt, 0);
+	add(s, &good.txid[3], LOCATOR_INTERNAL, 4);
+	turn(s, 2);
+	assert_true(scan_output(s, &o));
+	assert_int_equal(o.recent_cnt, 1);
+	scan_free(s);
+}
+
 static void a_mutated_block_is_named_so(void **state)
 {
 	struct scan *s = new_scan(1, 8);
@@ -785,6 +849,7 @@ int main(void)
 		cmocka_unit_test(without_recent_blocks_a_late_add_finds_nothing_and_a_block_still_hits),
 		cmocka_unit_test(a_bad_block_has_no_effect_and_cancels_its_epoch_only),
 		cmocka_unit_test(a_disconnect_behind_a_bad_block_is_cancelled_with_it),
+		cmocka_unit_test(a_stale_block_is_only_looked_up),
 		cmocka_unit_test(a_mutated_block_is_named_so),
 		cmocka_unit_test(blocks_wait_while_control_has_not_acknowledged_the_window),
 		cmocka_unit_test(clear_is_answered_by_every_worker_after_what_it_owed),
