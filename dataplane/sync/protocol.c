@@ -272,8 +272,8 @@ static void on_headers(struct sync *s, struct peer *p)
 	bool was_asked = p->headers_asked;
 	int64_t now_s = s->cfg.wall_time(s->arg);
 	struct p2p_headers h;
-	enum headers_verdict v;
-	uint32_t last, new_cnt;
+	enum headers_verdict v = HEADERS_OK;
+	uint32_t last = HEADERS_NONE, new_cnt = 0;
 
 	if (!p2p_headers_decode(&h, p->stream.payload, p->stream.payload_sz)) {
 		peer_drop(s, p, CNT_peer_drop_malformed);
