@@ -271,8 +271,8 @@ static void apply(struct lab *l, const struct chain_event *ev)
 		break;
 	case CHAIN_STALE:
 		assert_true(l->started);
-		l->stale_height[l->stale_cnt] = ev->height;
-		l->stale[l->stale_cnt++] = ev->hash;
+		l->stale_height[l->stale_cnt % LAB_BLOCK_MAX] = ev->height;
+		l->stale[l->stale_cnt++ % LAB_BLOCK_MAX] = ev->hash;
 		break;
 	case CHAIN_DISCONNECT:
 		assert_int_equal(ev->height, l->list_tip);

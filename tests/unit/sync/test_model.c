@@ -102,7 +102,7 @@ static void act(struct lab *l, uint32_t *r, uint32_t *tip)
 	uint32_t i = draw(r, l->node_cnt);
 	struct lab_node *n = draw(r, 3) == 0 ? &l->push[i] : &l->node[i];
 
-	switch (draw(r, 18)) {
+	switch (draw(r, 19)) {
 	case 0:
 	case 1:
 	case 2:
@@ -160,6 +160,10 @@ static void act(struct lab *l, uint32_t *r, uint32_t *tip)
 	case 14:
 		lab_reset(&l->node[i]);
 		lab_reset(&l->push[i]);
+		break;
+	case 18:
+		/* Off the best chain, and so without effect on the list. */
+		sync_stale_scan(l->sync, l->now_ns, &(struct hash256){{0}}, l->now_ns);
 		break;
 	}
 	lab_run(l, (1 + draw(r, draw(r, 2) == 0 ? 200 : 8)) * LAB_MS, LAB_MS);
