@@ -42,13 +42,10 @@ def quick(tmp_path_factory):
     return json.loads((folder / "report.json").read_text()), (folder / "page.html").read_text(), done.stdout
 
 
-def test_every_section_ran_or_is_plainly_missing(quick):
-    report, page, table = quick
-    assert set(report["sections"]) | set(report["missing"]) == SECTIONS
-    assert set(report["sections"]) >= {"txid", "scan", "index", "path", "latency", "idle"}
-    assert not report["failed"]
-    for why in report["missing"].values():
-        assert why in page and why in table
+def test_every_section_ran(quick):
+    report = quick[0]
+    assert set(report["sections"]) == SECTIONS
+    assert not report["failed"] and not report["missing"]
     assert all(s["seconds"] >= 0 for s in report["sections"].values())
 
 
@@ -66,15 +63,13 @@ def test_figures_are_plain_numbers_with_their_spread_beside_them(quick):
     above_zero(report["latency_us"], "hit_p50", "hit_p99", "broadcast_p50", "broadcast_p99")
     assert len(report["latency_us"]["by_size"]) == 2
     assert 0 <= report["idle_cpu"] <= 1.1
-    if "load" in report["sections"]:
-        for row in report["load"] if isinstance(report["load"], list) else [report["load"]]:
-            above_zero(row, "locators", "seconds")
+    above_zero(report["load"], "locators", "seconds")
 
 
 def test_what_was_planted_was_found(quick):
     report, _, table = quick
     assert report["scan"]["hits_found"] == report["scan"]["hits_planted"] > 0
-    assert len(report["checks"]) >= 5 and all(c["ok"] for c in report["checks"])
+    assert len(report["checks"]) >= 6 and all(c["ok"] for c in report["checks"])
     for c in report["checks"]:
         assert c["what"] in table
 
@@ -105,7 +100,7 @@ def test_the_page_has_a_drawing_for_each_section(quick):
         pytest.skip("gnuplot is not installed: tests/setup.sh --bench")
     _, page, _ = quick
     drawings = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(drawings) >= 6
+    assert len(drawings) >= 7
     for svg in drawings:
         xml.etree.ElementTree.fromstring(svg)
     ids = re.findall(r"\bid=['\"]([^'\"]*)", page)
@@ -167,6 +162,7 @@ def test_a_section_that_was_asked_for_and_is_not_there_fails_the_run(tmp_path):
     done = bench("--only", "scan", "--json", build=tmp_path)
     assert done.returncode == 1
     assert json.loads(done.stdout)["missing"] == {"scan": "vigil-bench-scan is not built"}
+    assert "Not here: vigil-bench-scan is not built" in (tmp_path / "benchmark.html").read_text()
 
 
 def test_the_name_of_a_block_file_is_not_taken_for_that_of_the_report(tmp_path):
