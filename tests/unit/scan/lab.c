@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 #include <rte_eal.h>
 
@@ -60,6 +61,16 @@ uint32_t lab_rnd(uint32_t below)
 	rng ^= rng >> 7;
 	rng ^= rng << 17;
 	return (uint32_t)(rng >> 33) % below;
+}
+
+void lab_rest(bool worked, unsigned *idle)
+{
+	const struct timespec moment = {0, 20000};
+
+	if (worked)
+		*idle = 0;
+	else if (++*idle % 32 == 0)
+		nanosleep(&moment, NULL);
 }
 
 static void put_fill(struct wr *w, uint32_t sz)

@@ -30,6 +30,8 @@ extern atomic_ulong lab_hashed;
 /* EAL, kernel, a pool of buf_cnt buffers. */
 bool lab_start(unsigned buf_cnt);
 uint32_t lab_rnd(uint32_t below);
+/* A thread's turn is over: when nothing came of many, it leaves the processor to the others for a moment. */
+void lab_rest(bool worked, unsigned *idle);
 /* tx_cnt transactions of about tx_sz bytes, with and without witness; tag makes the txids unique. */
 void lab_block_make(struct lab_block *b, uint32_t height, uint32_t tx_cnt, uint32_t tx_sz, uint64_t tag);
 void lab_block_free(struct lab_block *b);
