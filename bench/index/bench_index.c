@@ -120,8 +120,10 @@ static int load(uint64_t cnt)
 	struct load told = measure_load(cnt, true), grown = measure_load(cnt, false);
 
 	printf("{\"locators\":%" PRIu64 ",\"seconds\":%.3f,\"cpu_seconds\":%.3f,\"untold_cpu_seconds\":%.3f,"
-	       "\"bytes_per_locator\":%.2f,\"own_bytes_per_locator\":%.2f}\n",
-	       cnt, told.seconds, told.cpu_seconds, grown.cpu_seconds, told.rss, told.own);
+	       "\"bytes_per_locator\":%.2f,\"own_bytes_per_locator\":%.2f,"
+	       "\"miss_s\":%.0f,\"miss_s_spread\":[%.0f,%.0f]}\n",
+	       cnt, told.seconds, told.cpu_seconds, grown.cpu_seconds, told.rss, told.own, told.miss.mid,
+	       told.miss.low, told.miss.high);
 	return 0;
 }
 

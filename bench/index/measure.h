@@ -17,15 +17,17 @@ struct figure {
 	double mid, low, high;
 };
 
-/* Single adds.  A step is by the wall clock; those of a group of 64 in which the kernel switched threads are not the index's,
-   and count in `switched` and `longest` only.  Time stolen by a hypervisor is in all of them. */
+/* Single adds.  `longest` is by the wall clock, with whatever else ran meanwhile.  An add's own time is at most that, and at
+   most the processor time of the 64 adds that it is one of: own_longest is the largest that both allow.  The quantiles
+   leave groups of 64 out in which the kernel switched threads.  What a hypervisor steals is in all of them; moved_max, the
+   most keys that one add moved, is what bounds its work on any machine. */
 struct adds {
 	double per_s, low_s, high_s; /* the whole, the slowest and the fastest tenth */
 	double p50_ns, p9999_ns, longest_ns;
 	double own_longest_ns;
 	uint64_t own_cnt, own_over_ms, switched;
 	double group_cpu_ns; /* the most processor time that 64 in a row took */
-	uint64_t moved_max;  /* most keys that one of them moved: what bounds its work */
+	uint64_t moved_max;
 };
 
 struct churn {
@@ -54,6 +56,7 @@ struct row measure(uint64_t cnt, unsigned rounds);
 
 struct load {
 	double seconds, cpu_seconds, rss, own;
+	struct figure miss;
 };
 /* The same number by index_load, told beforehand or not. */
 struct load measure_load(uint64_t cnt, bool told);
