@@ -137,11 +137,13 @@ static void op_buf_put(void *arg, struct block_buf *b)
 {
 	struct net_role *r = arg;
 
+	/* Else what is told of it would be told of the next block in it. */
+	if (b->slot < SCAN_ARRIVE_MAX)
+		r->grown &= ~(UINT64_C(1) << b->slot);
 	if (scan_arrive_stop(r->scan, b)) {
 		block_pool_put(r->pool, b);
 		return;
 	}
-	r->grown &= ~(UINT64_C(1) << b->slot);
 	r->leaving |= UINT64_C(1) << b->slot;
 	r->arriving[b->slot] = b;
 }
