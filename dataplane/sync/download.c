@@ -303,8 +303,10 @@ void download_block(struct sync *s, struct peer *p, uint64_t rx_ns)
 		p->into = NULL;
 		if (s->ops.block_grows != NULL)
 			s->ops.block_grows(s->arg, slot->buf, slot->buf->sz);
+		stale_copy_used(s, p);
 	} else if (!stale_block(s, p, rx_ns)) {
 		count(s, CNT_blocks_late);
+		stale_copy_used(s, p);
 		/* It counted on this very copy, which began before the slot did. */
 		if (slot != NULL && slot->state == SLOT_ASKED && slot->peer_id == p->id)
 			slot->state = SLOT_WANTED;

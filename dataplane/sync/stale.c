@@ -242,6 +242,16 @@ void stale_not_found(struct sync *s, const struct peer *p, const struct hash256 
 		st->state = STALE_WANTED;
 }
 
+void stale_copy_used(struct sync *s, const struct peer *p)
+{
+	struct stale *st = &s->stale;
+
+	if (!is_under_way(st) || st->peer_id != p->id || !hash256_eq(current(st), &p->arriving))
+		return;
+	st->state = STALE_WANTED;
+	st->tried &= ~(1ull << p->id);
+}
+
 void stale_peer_lost(struct sync *s, const struct peer *p)
 {
 	if (is_under_way(&s->stale) && s->stale.peer_id == p->id)

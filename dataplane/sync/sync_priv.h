@@ -542,6 +542,8 @@ void stale_tick(struct sync *s);
 bool stale_block_head(struct sync *s, struct peer *p, uint64_t rx_ns);
 bool stale_block(struct sync *s, struct peer *p, uint64_t rx_ns);
 void stale_not_found(struct sync *s, const struct peer *p, const struct hash256 *hash);
+/* p->arriving was taken for the chain, or began before the job wanted it: the job has to look again. */
+void stale_copy_used(struct sync *s, const struct peer *p);
 void stale_peer_lost(struct sync *s, const struct peer *p);
 bool stale_next(struct sync *s, struct chain_event *ev);
 void stale_done(struct sync *s, const struct handed *h, const uint8_t header[HEADER_SZ], enum block_verdict v);

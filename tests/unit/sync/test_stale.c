@@ -184,6 +184,26 @@ static void lost_peers_full_queues_and_ended_sessions_leave_nothing_behind(void 
 	}
 }
 
+static void a_scan_goes_on_when_its_block_returns_to_the_best_chain(void **state)
+{
+	struct lab *l = lab_new(2, 8);
+	uint32_t stale = after_a_reorg(l, 1), tip = lab_mine(l, stale, 3);
+
+	(void)state;
+	/* The copy that the scan is waiting for is taken for the chain, whose own is later. */
+	l->node[0].delay_ns = 300 * LAB_MS;
+	l->node[1].delay_ns = LAB_S;
+	assert_int_equal(sync_stale_scan(l->sync, 77, &l->block[stale].hash, l->now_ns), 0);
+	lab_run(l, 50 * LAB_MS, LAB_MS);
+	assert_int_equal(l->end_cnt, 0);
+	lab_set_tip(&l->node[1], tip);
+	run_to_the_end(l, 60);
+	assert_int_equal(l->end.scanned + l->end.missing, 0);
+	assert_true(lab_reach(l, tip, 10 * LAB_S));
+	assert_int_equal(lab_bufs_used(l), 0);
+	lab_free(l);
+}
+
 static void there_is_nothing_to_scan_before_there_is_a_chain(void **state)
 {
 	struct lab *l = lab_new(1, 7);
@@ -204,6 +224,7 @@ int main(void)
 		cmocka_unit_test(a_bad_copy_is_fetched_again_from_another_peer),
 		cmocka_unit_test(a_branch_that_is_not_in_the_tree_is_followed_down_from_its_tip),
 		cmocka_unit_test(lost_peers_full_queues_and_ended_sessions_leave_nothing_behind),
+		cmocka_unit_test(a_scan_goes_on_when_its_block_returns_to_the_best_chain),
 		cmocka_unit_test(there_is_nothing_to_scan_before_there_is_a_chain),
 	};
 
