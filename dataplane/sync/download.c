@@ -147,7 +147,6 @@ static bool open_slot(struct sync *s)
 	struct slot slot = {.idx = idx};
 	struct peer *p;
 
-	s->pool_dry = false;
 	if (s->win_cnt == SYNC_WINDOW_MAX || idx == HEADERS_NONE)
 		return false;
 	p = pick(s, s->win_height + s->win_cnt, headers_hash(s->chain, idx), UINT32_MAX);
@@ -160,6 +159,9 @@ static bool open_slot(struct sync *s)
 
 void download_schedule(struct sync *s)
 {
+	bool lacks_buf = false;
+
+	s->pool_dry = false;
 	if (!s->on || s->base_state == BASE_SEEK)
 		return;
 	for (uint32_t i = 0; i < s->win_cnt; i++) {
@@ -171,8 +173,10 @@ void download_schedule(struct sync *s)
 		p = pick(s, s->win_height + i, headers_hash(s->chain, slot->idx), UINT32_MAX);
 		if (p != NULL && slot_has_buf(s, slot))
 			ask(s, slot, p);
+		lacks_buf |= slot->buf == NULL;
 	}
-	while (open_slot(s))
+	/* Later ones would take all buffers, and keep them until that one is there. */
+	while (!lacks_buf && open_slot(s))
 		;
 	send_asked(s);
 }

@@ -157,8 +157,10 @@ bool trust_lacks(struct sync *s, struct peer *p, const struct hash256 *hash)
 
 void trust_closed_by_node(struct sync *s, struct peer *p)
 {
-	/* A pruned or upload-limited node answers a request for an old block by hanging up. */
+	/* A pruned or upload-limited node answers a request for an old block by hanging up; one that was sending it
+	   does not lack it. */
 	if (p->role == SYNC_BLOCKS && p->state == PEER_READY && p->owed_cnt > 0 &&
-	    p->last_block_ns <= p->owed[0].asked_ns && sync_since(s, p->owed[0].asked_ns) < PRUNED_BLAME_NS)
+	    !p2p_stream_in_block(&p->stream) && p->last_block_ns <= p->owed[0].asked_ns &&
+	    sync_since(s, p->owed[0].asked_ns) < PRUNED_BLAME_NS)
 		trust_lacks(s, p, &p->owed[0].hash);
 }

@@ -369,6 +369,26 @@ static void a_pruned_peer_alone_is_not_asked_in_circles(void **state)
 	lab_free(l);
 }
 
+static void the_next_block_gets_its_lost_buffer_back_before_any_later_block_gets_one(void **state)
+{
+	struct lab *l = lab_new(2, 31);
+	uint32_t tip = lab_mine(l, 0, 600);
+
+	(void)state;
+	/* 305 is the first to be filled in, so the last buffer is for 313, the first block that the pruned one has.  The
+	   other is lost while it sends 305: that buffer would do for 314, which can be had, but not yet for 305. */
+	l->buf_cnt = 9;
+	l->node[1].services = P2P_SERVICE_NETWORK_LIMITED | P2P_SERVICE_WITNESS;
+	l->node[1].keeps = 600 - 288 + 1;
+	l->node[0].fault = LAB_RESET;
+	lab_set_tip(&l->node[0], tip);
+	lab_set_tip(&l->node[1], tip);
+	lab_resume(l, lab_ancestor(l, tip, 310), 310);
+	assert_true(lab_reach(l, tip, 120 * LAB_S));
+	lab_check_list(l, tip);
+	lab_free(l);
+}
+
 static void a_lagging_peer_is_shown_as_such_and_asked_for_what_it_has(void **state)
 {
 	struct lab *l = lab_new(2, 26);
@@ -460,6 +480,7 @@ int main(void)
 			a_peer_that_lies_at_every_connection_alone_is_dialled_at_most_every_30_seconds),
 		cmocka_unit_test(a_peer_without_old_blocks_is_found_out_however_it_says_so),
 		cmocka_unit_test(a_pruned_peer_alone_is_not_asked_in_circles),
+		cmocka_unit_test(the_next_block_gets_its_lost_buffer_back_before_any_later_block_gets_one),
 		cmocka_unit_test(a_lagging_peer_is_shown_as_such_and_asked_for_what_it_has),
 		cmocka_unit_test(a_block_is_asked_of_who_announced_it_first),
 		cmocka_unit_test(a_slow_peer_gets_a_smaller_share),
