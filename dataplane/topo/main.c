@@ -18,6 +18,9 @@
 #define DEEP_NAPS 10u
 
 static atomic_bool quit;
+/* The EAL orders a launched lcore behind what came before its launch, and the wait for its end behind that; but by means that
+   a race detector does not see, so both are said here too. */
+static atomic_uint launched_cnt, ended_cnt;
 
 struct lcore_roles {
 	bool net, main;
@@ -63,6 +66,7 @@ static int lcore_run(void *arg)
 	struct topo *t = arg;
 	struct lcore_roles *roles = &t->roles[rte_lcore_id()];
 
+	(void)atomic_load_explicit(&launched_cnt, memory_order_acquire);
 	prctl(PR_SET_TIMERSLACK, 1);
 	while (!atomic_load_explicit(&quit, memory_order_relaxed)) {
 		uint64_t now = mono_ns();
@@ -78,6 +82,7 @@ static int lcore_run(void *arg)
 			wake_others(t, roles);
 		nap_after_turn(&roles->nap, worked || handed, now, roles->main ? link_role_fd(t->link) : -1);
 	}
+	atomic_fetch_add_explicit(&ended_cnt, 1, memory_order_release);
 	return 0;
 }
 
@@ -206,11 +211,14 @@ static void run(struct topo *t)
 
 	RTE_LCORE_FOREACH_WORKER(id)
 	{
-		if (t->roles[id].net || t->roles[id].worker_cnt > 0)
-			rte_eal_remote_launch(lcore_run, t, id);
+		if (!t->roles[id].net && t->roles[id].worker_cnt == 0)
+			continue;
+		atomic_fetch_add_explicit(&launched_cnt, 1, memory_order_release);
+		rte_eal_remote_launch(lcore_run, t, id);
 	}
 	lcore_run(t);
 	rte_eal_mp_wait_lcore();
+	(void)atomic_load_explicit(&ended_cnt, memory_order_acquire);
 	link_log("info", "stopped", "stopped by signal");
 }
 

@@ -71,6 +71,7 @@ def pytest_configure(config):
     config.addinivalue_line(
         "markers", "main_path: also run against the sanitizer builds, where everything is slower"
     )
+    config.addinivalue_line("markers", "threads: also run against the TSan build")
 
 
 @pytest.fixture(scope="session")
