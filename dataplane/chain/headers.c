@@ -206,15 +206,37 @@ static void best_move(struct headers *h)
 		tree_best_set(h, best);
 }
 
+/* Takes flags off and puts others on for every header of the branches that idx begins, which is on none of the best chain.
+   Each header is walked over once, however long the branches are. */
+static void flags_under(struct headers *h, uint32_t idx, uint32_t off, uint32_t on)
+{
+	for (uint32_t i = 0; i < h->side_cnt; i++) {
+		uint32_t up = h->side[i], end, state;
+
+		while (up != idx && at(h, up)->side_pos != HEADERS_NONE && !(at(h, up)->flags & SEEN))
+			up = at(h, up)->parent;
+		end = up;
+		state = SEEN | (up == idx ? (uint32_t)UNDER : at(h, up)->flags & UNDER);
+		for (up = h->side[i]; up != end; up = at(h, up)->parent)
+			at(h, up)->flags |= state;
+	}
+	at(h, idx)->flags |= UNDER;
+	for (uint32_t i = 0; i < h->side_cnt; i++) {
+		struct node *n = at(h, h->side[i]);
+
+		if (n->flags & UNDER)
+			n->flags = (n->flags & ~off) | on;
+		n->flags &= ~(uint32_t)(SEEN | UNDER);
+	}
+}
+
 static void mark(struct headers *h, uint32_t idx, uint32_t flag)
 {
 	assert(idx != h->best[0]);
 	/* Without memory for the cut the mark waits for the next call: nothing is half done. */
 	if (headers_on_best(h, idx) && !tree_best_cut(h, at(h, idx)->parent))
 		return;
-	for (uint32_t i = 0; i < h->side_cnt; i++)
-		if (headers_ancestor(h, h->side[i], at(h, idx)->height) == idx)
-			at(h, h->side[i])->flags |= flag;
+	flags_under(h, idx, 0, flag);
 	best_move(h);
 }
 
@@ -230,9 +252,8 @@ void headers_set_aside(struct headers *h, uint32_t idx)
 
 void headers_take_back(struct headers *h, uint32_t idx)
 {
-	for (uint32_t i = 0; i < h->side_cnt; i++)
-		if (headers_ancestor(h, h->side[i], at(h, idx)->height) == idx)
-			at(h, h->side[i])->flags &= ~(uint32_t)ASIDE;
+	if (!headers_on_best(h, idx))
+		flags_under(h, idx, ASIDE, 0);
 	best_move(h);
 }
 

@@ -14,7 +14,16 @@
 #define CHUNK_CNT  (1u << CHUNK_BITS) /* headers in a chunk */
 #define CHUNK_MASK (CHUNK_CNT - 1u)
 
-enum { KNOWN = 1u << 0, INVALID = 1u << 1, KEEP = 1u << 2, ASIDE = 1u << 3, INNER = 1u << 4 };
+enum {
+	KNOWN = 1u << 0,
+	INVALID = 1u << 1,
+	ASIDE = 1u << 3,
+	/* Only within one call. */
+	KEEP = 1u << 2,
+	INNER = 1u << 4,
+	SEEN = 1u << 5,
+	UNDER = 1u << 6
+};
 
 struct node {
 	struct hash256 hash;
