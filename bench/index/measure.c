@@ -233,14 +233,14 @@ static void group_end(struct group *g, struct adds *a, uint64_t *bin)
 {
 	double cpu = cpu_ns() - g->cpu, own = cpu < g->longest ? cpu : g->longest;
 
-	a->group_cpu_ns = cpu > a->group_cpu_ns ? cpu : a->group_cpu_ns;
 	a->longest_ns = g->longest > a->longest_ns ? g->longest : a->longest_ns;
-	a->own_longest_ns = own > a->own_longest_ns ? own : a->own_longest_ns;
-	a->own_over_ms += own > 1e6;
 	if (switches() != g->switches) {
 		a->switched++;
 		return;
 	}
+	a->group_cpu_ns = cpu > a->group_cpu_ns ? cpu : a->group_cpu_ns;
+	a->own_longest_ns = own > a->own_longest_ns ? own : a->own_longest_ns;
+	a->own_over_ms += own > 1e6;
 	a->own_cnt += GROUP;
 	for (unsigned i = 0; i < GROUP; i++)
 		bin[bin_of(g->took[i])]++;

@@ -17,9 +17,9 @@ struct figure {
 	double mid, low, high;
 };
 
-/* Single adds.  `longest` is by the wall clock, with whatever else ran meanwhile.  An add's own time is at most that, and at
-   most the processor time of the 64 adds that it is one of: own_longest is the largest that both allow.  The quantiles
-   leave groups of 64 out in which the kernel switched threads.  What a hypervisor steals is in all of them; moved_max, the
+/* Single adds, in groups of 64.  `longest` is by the wall clock, with whatever else ran meanwhile.  All other times are of
+   the groups in which the kernel did not switch threads (`switched` counts the others), and own_longest is no more than
+   the processor time of its group, which leaves interrupts out.  What a hypervisor steals is in all of them; moved_max, the
    most keys that one add moved, is what bounds its work on any machine. */
 struct adds {
 	double per_s, low_s, high_s; /* the whole, the slowest and the fastest tenth */

@@ -13,7 +13,8 @@ load       everything: vigild with the store and vigil-dataplane, from the datap
 An appointment is one locator in the index, in whatever form its client took it: both forms of each txid of a block
 are looked up instead.  "appointments" and "locators" are both counted, the latter by the dataplane.
 
-Waiting for a processor is in every "seconds"; "cpu_seconds" tell it apart on a machine that is not idle.  While the
+Waiting for a processor is in every "seconds"; "cpu_seconds" tell it apart on a machine that is not idle (as root,
+"chrt -r 1 bench/load/load.py" lets nothing else come between).  While the
 load runs getinfo is asked again and again: "longest_call_ms" is how long the state thread kept anybody waiting.
 
 Output     One JSON object for each number of appointments, in a list if there are several.
