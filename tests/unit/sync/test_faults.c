@@ -200,31 +200,6 @@ static void a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it(v
 	lab_free(l);
 }
 
-/* Node 0 breaks off in the first block and stays away; node 1 has only what comes after the twelfth. */
-static void a_block_that_broke_off_gets_a_buffer_before_later_ones(void **state)
-{
-	struct lab *l = lab_new(2, 93);
-	uint32_t tip = lab_mine(l, 0, 300);
-
-	(void)state;
-	l->buf_cnt = 20;
-	lab_set_tip(&l->node[0], tip);
-	lab_set_tip(&l->node[1], tip);
-	l->node[1].services = P2P_SERVICE_NETWORK_LIMITED | P2P_SERVICE_WITNESS;
-	l->node[0].fault = LAB_RESET;
-	lab_resume(l, 0, 0);
-	for (unsigned i = 0; i < 1000 && lab_counter(l, "peer_closed_reset_total") == 0; i++)
-		lab_turn(l, LAB_MS);
-	l->node[0].refuse = true;
-	lab_run(l, 5 * LAB_S, LAB_MS);
-	assert_int_equal(l->connects, 0);
-	assert_true(l->node[1].block_cnt > 0);
-	l->node[0].refuse = false;
-	assert_true(lab_reach(l, tip, 20 * LAB_S));
-	lab_check_list(l, tip);
-	lab_free(l);
-}
-
 static void a_bad_fill_block_takes_back_the_connects_behind_it(void **state)
 {
 	struct lab *l = lab_new(1, 91);
@@ -532,7 +507,6 @@ int main(void)
 		cmocka_unit_test(a_block_whose_transfer_broke_off_waits_for_a_buffer),
 		cmocka_unit_test(a_bad_block_is_fetched_again_from_another_peer),
 		cmocka_unit_test(a_bad_block_is_not_asked_again_of_who_sent_it_while_others_have_it),
-		cmocka_unit_test(a_block_that_broke_off_gets_a_buffer_before_later_ones),
 		cmocka_unit_test(a_bad_fill_block_takes_back_the_connects_behind_it),
 		cmocka_unit_test(a_block_that_goes_stale_while_it_arrives_spoils_no_buffer),
 		cmocka_unit_test(the_only_peer_with_bad_blocks_is_asked_again_with_back_off),
