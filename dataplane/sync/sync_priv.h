@@ -66,6 +66,7 @@
 #define ASIDE_LOOK_NS        (1 * NS_PER_S)
 #define BAN_LIFT_NS          (30 * NS_PER_S) /* of waiting for the next block */
 #define PRUNED_BELIEF_NS     (600 * NS_PER_S)
+#define PRUNED_GUESS_NS      (10 * NS_PER_S) /* by a first end of the connection only */
 #define PRUNED_BLAME_NS      (5 * NS_PER_S)  /* from a request for an old block to the other's end */
 #define BASE_GRACE_NS        (3 * NS_PER_S)  /* for other connected peers' headers, before the base is fixed */
 #define STALE_PEER_NS        (60 * NS_PER_S) /* for a peer that can be asked for a stale block */

@@ -139,7 +139,7 @@ uint32_t trust_keeps_from(const struct sync *s, const struct peer *p)
 	return from;
 }
 
-bool trust_lacks(struct sync *s, struct peer *p, const struct hash256 *hash)
+static bool lacks(struct sync *s, struct peer *p, const struct hash256 *hash, uint64_t believed_ns)
 {
 	uint32_t idx = headers_find(s->chain, hash), height;
 
@@ -151,16 +151,21 @@ bool trust_lacks(struct sync *s, struct peer *p, const struct hash256 *hash)
 	count(s, CNT_blocks_pruned_away);
 	if (s->now_ns >= p->keeps_until_ns || height >= p->keeps_from)
 		p->keeps_from = height + 1;
-	p->keeps_until_ns = s->now_ns + PRUNED_BELIEF_NS;
+	p->keeps_until_ns = s->now_ns + believed_ns;
 	return true;
+}
+
+bool trust_lacks(struct sync *s, struct peer *p, const struct hash256 *hash)
+{
+	return lacks(s, p, hash, PRUNED_BELIEF_NS);
 }
 
 void trust_closed_by_node(struct sync *s, struct peer *p)
 {
 	/* A pruned or upload-limited node answers a request for an old block by hanging up; one that was sending it
-	   does not lack it. */
+	   does not lack it.  The first time it may as well have been restarted just then. */
 	if (p->role == SYNC_BLOCKS && p->state == PEER_READY && p->owed_cnt > 0 &&
 	    !p2p_stream_in_block(&p->stream) && p->last_block_ns <= p->owed[0].asked_ns &&
 	    sync_since(s, p->owed[0].asked_ns) < PRUNED_BLAME_NS)
-		trust_lacks(s, p, &p->owed[0].hash);
+		lacks(s, p, &p->owed[0].hash, p->keeps_from == 0 ? PRUNED_GUESS_NS : PRUNED_BELIEF_NS);
 }

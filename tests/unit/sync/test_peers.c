@@ -369,6 +369,25 @@ static void a_pruned_peer_alone_is_not_asked_in_circles(void **state)
 	lab_free(l);
 }
 
+static void the_only_peer_that_is_restarted_when_asked_for_an_old_block_is_asked_again_soon(void **state)
+{
+	struct lab *l = lab_new(1, 26);
+	uint32_t tip = lab_mine(l, 0, 400);
+
+	(void)state;
+	lab_set_tip(&l->node[0], tip);
+	l->node[0].delay_ns = LAB_S;
+	lab_resume(l, 0, 0);
+	for (unsigned i = 0; i < 5000 && l->node[0].getdata_cnt == 0; i++)
+		lab_turn(l, LAB_MS);
+	assert_int_equal(l->node[0].getdata_cnt, 1);
+	l->node[0].delay_ns = 0;
+	l->node[0].hold_ns = 0;
+	lab_reset(&l->node[0]);
+	assert_true(lab_reach(l, tip, 30 * LAB_S));
+	lab_free(l);
+}
+
 static void the_next_block_gets_its_lost_buffer_back_before_any_later_block_gets_one(void **state)
 {
 	struct lab *l = lab_new(2, 31);
@@ -480,6 +499,8 @@ int main(void)
 			a_peer_that_lies_at_every_connection_alone_is_dialled_at_most_every_30_seconds),
 		cmocka_unit_test(a_peer_without_old_blocks_is_found_out_however_it_says_so),
 		cmocka_unit_test(a_pruned_peer_alone_is_not_asked_in_circles),
+		cmocka_unit_test(
+			the_only_peer_that_is_restarted_when_asked_for_an_old_block_is_asked_again_soon),
 		cmocka_unit_test(the_next_block_gets_its_lost_buffer_back_before_any_later_block_gets_one),
 		cmocka_unit_test(a_lagging_peer_is_shown_as_such_and_asked_for_what_it_has),
 		cmocka_unit_test(a_block_is_asked_of_who_announced_it_first),
