@@ -179,9 +179,9 @@ class Model:
             self.counts["filled"] += 1
 
     def _fill_over(self):
-        """The first block is connected.  The fill before it went up to where the best chain of the time left the
-        line that the session began with: at this block's parent or above, and nothing tells where unless
-        there was a hit.  One such place must explain all hits."""
+        """The first block is connected.  The fill before it began `recent` blocks below where the best chain of
+        the time left the line that the session began with, and went up to there, or less far when a reorg came
+        meanwhile; at least to this block's parent.  Only hits tell, and one such pair must explain all of them."""
         base, fork = self.base, len(self.line) - 1
         there = {}
         for block in base[max(fork - self.recent + 1, 1) :]:
@@ -195,11 +195,11 @@ class Model:
             if watch.state == ON and (got or watch.locator in there):
                 told.append((watch, got, there.get(watch.locator, set())))
 
-        def explains(top):
+        def explains(top, end):
             low = max(top - self.recent, 0)
-            return all({h for h in want if low < h <= min(top, w.ceiling)} == got for w, got, want in told)
+            return all({h for h in want if low < h <= min(end, w.ceiling)} == got for w, got, want in told)
 
-        tops = [top for top in range(fork, len(base)) if explains(top)]
+        tops = [t for t in range(fork, len(base)) if any(explains(t, end) for end in range(t, fork - 1, -1))]
         check(tops, "the hits of the fill are not those of any", self.recent, "blocks from", fork, "on")
         self.first_remembered = min(max(tops[-1] - self.recent + 1, 1), len(self.line))
         self.first_perhaps = min(max(tops[0] - self.recent + 1, 1), len(self.line))
