@@ -206,8 +206,8 @@ static void best_move(struct headers *h)
 		tree_best_set(h, best);
 }
 
-/* Takes flags off and puts others on for every header of the branches that idx begins, which is on none of the best chain.
-   Each header is walked over once, however long the branches are. */
+/* Takes flags off and puts others on for idx, which is off the best chain, and all headers above it.  Each header is
+   walked over once, however long the branches are. */
 static void flags_under(struct headers *h, uint32_t idx, uint32_t off, uint32_t on)
 {
 	for (uint32_t i = 0; i < h->side_cnt; i++) {

@@ -78,8 +78,8 @@ void index_block_pop(struct index_shard *s, const struct hash256 *hash);
 void index_block_evict(struct index_shard *s, uint32_t below);
 uint32_t index_block_cnt(const struct index_shard *s);
 
-/* Finds a locator in the recent blocks, however many there are in about the same time, oldest first; fills at most max.  Returns how many there are (a txid can
-   stand in two blocks only by the historic duplicate coinbases). */
+/* Finds a locator in the recent blocks, however many there are in about the same time, oldest first; fills at most
+   max.  Returns how many there are (a txid can stand in two blocks only by the historic duplicate coinbases). */
 unsigned index_recent_find(const struct index_shard *s, const struct locator *l, struct index_recent_hit *out,
 			   unsigned max);
 

@@ -1,10 +1,11 @@
 /* scan.h - chain events in, hits out: the two phases of DESIGN section 2 over any number of scan lcores.
 
    Phase one turns a block into txids and a verdict.  It begins while the block is still arriving: what has come is
-   parsed, hashed, built into the merkle tree and looked up at once, so that after the last byte only a tail is left,
-   whatever the block's size; what changes in the index meanwhile is made up for at the block's turn.  Any worker takes pieces of any block, the lowest height first, so several blocks keep every
-   worker busy.  Phase two, in the order of events: every worker looks all txids up in its own shard and then
-   remembers the block.  While it does, other blocks are in phase one, also on the same lcores.
+   parsed, hashed, built into the merkle tree and looked up at once, so that after the last byte only a tail is
+   left, whatever the block's size; what changes in the index meanwhile is made up for at the block's turn.  Any
+   worker takes pieces of any block, the lowest height first, so several blocks keep every worker busy.  Phase two,
+   in the order of events: every worker looks all txids up in its own shard and then remembers the block.  While it
+   does, other blocks are in phase one, also on the same lcores.
    Worker 0 is the leader, which keeps the order; it works like the others besides.
 
    Threads  net lcore: scan_submit, scan_arrive, scan_arrived, scan_arrive_stop.  main lcore: scan_edit, scan_output,
