@@ -292,13 +292,21 @@ static bool bucket_is_worn(const struct index_bucket *b, enum worn how)
 	return false;
 }
 
+/* Not while one bucket fewer would soon have to be split again: an idle owner would never come to rest. */
+static bool has_bucket_too_many(const struct index_shard *s)
+{
+	uint64_t n = bucket_cnt(s);
+
+	return n > 1 && s->cnt < n * (BUCKET_LOAD / 8 * 6) && s->cnt < (n - 1) * (BUCKET_LOAD / 8 * 7);
+}
+
 static bool choose(struct index_shard *s, uint32_t i, enum worn how)
 {
 	uint32_t n = bucket_cnt(s);
 
 	if (s->cnt > (uint64_t)n * BUCKET_LOAD && s->level < LEVEL_MAX)
 		split_begin(s);
-	else if (n > 1 && s->cnt < (uint64_t)n * (BUCKET_LOAD / 8 * 6))
+	else if (has_bucket_too_many(s))
 		merge_begin(s);
 	else if (bucket_is_worn(bucket_at(s, i), how))
 		renew_begin(s, i);
