@@ -63,9 +63,9 @@ class Figure:
 FIGURES = (
     Figure("txid", ("txid", "gb_s"), "txids", "GB/s"),
     Figure("txid", ("txid", "library_gb_s"), "best library", "GB/s"),
-    Figure("txid", ("txid", "vs_library"), "txids / best library", "x", bar=1.9),
+    Figure("txid", ("txid", "vs_library"), "txids / best library", "x", bar=1.8),
     Figure("txid", ("txid", "raw_gb_s"), "raw kernel, bytes hashed", "GB/s"),
-    Figure("txid", ("txid", "vs_raw"), "txids / raw kernel", "x", bar=0.70),
+    Figure("txid", ("txid", "vs_raw"), "txids / raw kernel", "x", bar=0.80),
     Figure("txid", ("merkle", "us_per_block"), "merkle root", "us a block", digits=1),
     Figure("txid", ("merkle", "library_us"), "best library", "us a block", digits=1),
     Figure("txid", ("merkle", "vs_library"), "merkle / best library", "x", bar=1.15),
@@ -77,7 +77,7 @@ FIGURES = (
     Figure("scan", ("scan", "vs_plain"), "whole / plain way", "x", bar=2.6),
     Figure("path", ("path", "gbit_s"), "TCP in to hits out", "Gbit/s"),
     Figure("path", ("path", "tcp_only_gbit_s"), "TCP only", "Gbit/s"),
-    Figure("path", ("path", "vs_tcp"), "path / TCP only", "x"),
+    Figure("path", ("path", "vs_tcp"), "path / TCP only", "x", bar=0.85),
     Figure("path", ("path", "blocks_s"), "blocks", "blocks/s", digits=0),
     Figure("idle", ("idle_cpu",), "idle dataplane", "of a processor", digits=4),
 )
