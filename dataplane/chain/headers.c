@@ -206,21 +206,26 @@ static void best_move(struct headers *h)
 		tree_best_set(h, best);
 }
 
-/* Takes flags off and puts others on for idx, which is off the best chain, and all headers above it.  Each header is
-   walked over once, however long the branches are. */
+/* Takes flags off and puts others on for idx and every header above it that is not on the best chain; idx itself may be
+   on it, and then keeps its flags.  Each header is walked over once, however long the branches are. */
 static void flags_under(struct headers *h, uint32_t idx, uint32_t off, uint32_t on)
 {
+	bool on_best = headers_on_best(h, idx);
+
 	for (uint32_t i = 0; i < h->side_cnt; i++) {
 		uint32_t up = h->side[i], end, state;
 
 		while (up != idx && at(h, up)->side_pos != HEADERS_NONE && !(at(h, up)->flags & SEEN))
 			up = at(h, up)->parent;
 		end = up;
-		state = SEEN | (up == idx ? (uint32_t)UNDER : at(h, up)->flags & UNDER);
+		state = SEEN | (at(h, up)->flags & UNDER);
+		if (up == idx || (on_best && headers_on_best(h, up) && at(h, up)->height >= at(h, idx)->height))
+			state |= UNDER;
 		for (up = h->side[i]; up != end; up = at(h, up)->parent)
 			at(h, up)->flags |= state;
 	}
-	at(h, idx)->flags |= UNDER;
+	if (!on_best)
+		at(h, idx)->flags |= UNDER;
 	for (uint32_t i = 0; i < h->side_cnt; i++) {
 		struct node *n = at(h, h->side[i]);
 
@@ -252,8 +257,7 @@ void headers_set_aside(struct headers *h, uint32_t idx)
 
 void headers_take_back(struct headers *h, uint32_t idx)
 {
-	if (!headers_on_best(h, idx))
-		flags_under(h, idx, ASIDE, 0);
+	flags_under(h, idx, ASIDE, 0);
 	best_move(h);
 }
 

@@ -269,6 +269,25 @@ static void a_branch_set_aside_grows_and_is_best_again_when_taken_back(void **st
 	headers_free(h);
 }
 
+static void a_block_of_the_best_chain_taken_back_brings_every_branch_above_it(void **state)
+{
+	static uint8_t raw[50 * HEADER_SZ], branch[20 * HEADER_SZ];
+	struct headers *h = with_chain(raw, 50);
+	uint32_t new_cnt, top;
+
+	(void)state;
+	top = headers_best(h);
+	mine(branch, 20, hash_at(raw, 39), genesis_time + 41, 7);
+	assert_int_equal(add(h, branch, 20, &new_cnt), HEADERS_OK);
+	headers_set_aside(h, headers_at(h, 45));
+	assert_int_equal(headers_best(h), top);
+	headers_take_back(h, headers_at(h, 42)); /* above the fork: the branch is none of its own */
+	assert_int_equal(headers_best(h), top);
+	headers_take_back(h, headers_at(h, 30));
+	assert_int_equal(headers_height(h, headers_best(h)), 60);
+	headers_free(h);
+}
+
 static void a_branch_without_a_chance_is_not_stored(void **state)
 {
 	static uint8_t raw[5000 * HEADER_SZ], a[400 * HEADER_SZ];
@@ -475,6 +494,7 @@ int main(void)
 		cmocka_unit_test(more_work_wins_and_equal_work_does_not),
 		cmocka_unit_test(an_invalid_header_takes_its_branch_with_it),
 		cmocka_unit_test(a_branch_set_aside_grows_and_is_best_again_when_taken_back),
+		cmocka_unit_test(a_block_of_the_best_chain_taken_back_brings_every_branch_above_it),
 		cmocka_unit_test(a_branch_without_a_chance_is_not_stored),
 		cmocka_unit_test(side_headers_are_bounded_and_what_is_referenced_stays),
 		cmocka_unit_test(a_full_tree_refuses_and_stays_as_it_is),
