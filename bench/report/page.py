@@ -51,7 +51,7 @@ def text(report, verbose=False):
 def _table(lines):
     rows = []
     for line, label in _groups(lines):
-        state = "" if line.bar is None else "met" if line.value >= line.bar else "unmet"
+        state = "" if line.bar is None else "met" if line.met else "unmet"
         rows.append(
             f"<tr><td>{html.escape(label)}</td><td class=n>{line.number(line.value)}</td><td>{html.escape(line.unit)}</td>"
             f"<td class=n>{line.spread_text()}</td><td class='{state}'>{line.bar_text()}</td></tr>")
