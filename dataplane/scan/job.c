@@ -187,7 +187,7 @@ static void finish(struct scan *s, struct scan_job *j)
 	if (memcmp(root.b, in_header, HASH_SZ) != 0)
 		phase_one_end(s, j, BLOCK_BAD_MERKLE);
 	else
-		phase_one_end(s, j, mutated | mutated_above ? BLOCK_MUTATED : BLOCK_GOOD);
+		phase_one_end(s, j, mutated || mutated_above ? BLOCK_MUTATED : BLOCK_GOOD);
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------ */
