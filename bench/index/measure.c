@@ -9,6 +9,7 @@
 #include <Judy.h>
 
 #include "index/index.h"
+#include "measure/locators.h"
 
 #define SEED    0x5eed0f7e57ull
 #define ABSENT  (1ull << 62) /* counters from here on are never added */
@@ -65,24 +66,6 @@ static void check(bool good, const char *what)
 		return;
 	fprintf(stderr, "vigil-bench-index: wrong result: %s\n", what);
 	exit(1);
-}
-
-static uint64_t mix(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15ull;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
-/* From a counter, so that the index is all the memory there is to see. */
-static struct locator locator_no(uint64_t i)
-{
-	uint64_t half[2] = {mix(i), mix(~i)};
-	struct locator l;
-
-	memcpy(l.b, half, LOCATOR_SZ);
-	return l;
 }
 
 void measure_init(void)

@@ -22,6 +22,7 @@
 #include "link/frame.h"
 #include "log/log.h"
 #include "tower/rows.h"
+#include "measure/locators.h"
 
 #define BLOB_SZ     350u
 #define FILL_BATCH  2000u
@@ -54,23 +55,6 @@ static double rss_peak_mb(void)
 
 	getrusage(RUSAGE_SELF, &u);
 	return (double)u.ru_maxrss / 1024;
-}
-
-static uint64_t mix(uint64_t x)
-{
-	x += 0x9e3779b97f4a7c15ull;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
-static struct locator locator_no(uint64_t i)
-{
-	uint64_t half[2] = {mix(i), mix(~i)};
-	struct locator l;
-
-	memcpy(l.b, half, LOCATOR_SZ);
-	return l;
 }
 
 /* Ascending and yet evenly spread: the store takes sorted rows several times faster, and it keeps them sorted in any case. */
