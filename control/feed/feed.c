@@ -356,6 +356,7 @@ bool feed_broadcast(struct feed *f, const struct hash256 *txid, const uint8_t *r
 		return false;
 	}
 	f->info.broadcasts_total++;
+	f->answers_wait = true;
 	feed_touch(f);
 	return true;
 }

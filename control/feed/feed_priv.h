@@ -50,6 +50,7 @@ struct feed {
 	bool paused;            /* not reading until the tower catches up */
 	struct link_reader reader;
 	struct link_writer writer;
+	bool answers_wait; /* broadcasts have been put since the last write */
 	struct feed_check check;
 	uint32_t acked_height;
 	struct link_d_hello hello;

@@ -193,6 +193,7 @@ void session_write(struct feed *f)
 	size_t sent = 0, sz;
 	const uint8_t *p;
 
+	f->answers_wait = false;
 	if (f->state == FEED_LOAD)
 		load_some(f);
 	if (session_open(f))
@@ -448,6 +449,13 @@ static bool tower_is_behind(const struct feed *f)
 	       f->check.height - f->acked_height > f->hello.window;
 }
 
+/* The penalties for a block's hits leave before what follows the hits, which is written to the store, is looked at. */
+static void answers_send(struct feed *f, const struct link_head *next)
+{
+	if (f->answers_wait && next->type != LINK_HIT)
+		session_write(f);
+}
+
 static void records_take(struct feed *f)
 {
 	const struct link_head *h;
@@ -456,6 +464,9 @@ static void records_take(struct feed *f)
 
 	while (f->fail == NULL && !(f->paused = tower_is_behind(f)) &&
 	       (rc = link_reader_next(&f->reader, LINK_FROM_DATAPLANE, &h)) == 1) {
+		answers_send(f, h);
+		if (f->fail != NULL)
+			return;
 		if (f->state == FEED_HELLO && h->type != LINK_D_HELLO)
 			why = "something before its HELLO";
 		else

@@ -214,6 +214,8 @@ bool link_in_poll(struct link_role *r, bool *worked)
 			*worked = true;
 			break;
 		case ROOM:
+			/* Part of it may have been handed on, and who makes room must not sleep. */
+			*worked = true;
 			return true;
 		case BAD:
 			link_log("error", "link_protocol", "control sent record type %u out of order",

@@ -159,8 +159,9 @@ static void end_session(struct link_role *r, const char *why)
 }
 
 /* Net first, then the shards: no block may meet an emptied index and be reported as clean. */
-static void finish_end(struct link_role *r)
+static bool finish_end(struct link_role *r)
 {
+	bool handed = !r->stop_sent || (r->stopped && !r->clear_sent);
 	struct net_cmd stop = {.kind = NET_CMD_STOP};
 	struct scan_edit clear = {.kind = SCAN_CLEAR};
 
@@ -170,6 +171,7 @@ static void finish_end(struct link_role *r)
 		r->clear_sent = scan_edit(r->scan, &clear);
 	if (r->clear_sent && r->cleared_cnt == r->shard_cnt)
 		r->state = LINK_LISTEN;
+	return handed;
 }
 
 /* False when the link is gone. */
@@ -218,7 +220,7 @@ bool link_role_poll(struct link_role *r, uint64_t now_ns)
 		worked = accept_control(r);
 	worked |= link_out_poll(r);
 	if (r->state == LINK_END)
-		finish_end(r);
+		worked |= finish_end(r);
 	if (r->fd < 0)
 		return worked;
 	if (!flush(r, &worked) || !fill(r, &worked))

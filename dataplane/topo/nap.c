@@ -21,7 +21,7 @@ void nap_free(struct nap *n)
 	n->bell = -1;
 }
 
-static void sleep_until_rung(struct nap *n, int fd)
+static void sleep_until_rung(struct nap *n, uint64_t max_ns, int fd)
 {
 	struct timespec ts = {.tv_sec = (time_t)(n->next_ns / 1000000000u),
 			      .tv_nsec = (long)(n->next_ns % 1000000000u)};
@@ -31,7 +31,7 @@ static void sleep_until_rung(struct nap *n, int fd)
 	if (ppoll(p, fd >= 0 ? 2 : 1, &ts, NULL) > 0 && p[0].revents != 0 &&
 	    read(n->bell, &rings, sizeof(rings)) < 0)
 		return; /* taken before: nothing to do */
-	n->next_ns = n->next_ns * 2 < n->max_ns ? n->next_ns * 2 : n->max_ns;
+	n->next_ns = n->next_ns * 2 < max_ns ? n->next_ns * 2 : max_ns;
 }
 
 void nap_after_turn(struct nap *n, bool worked, uint64_t now_ns, int fd)
@@ -53,7 +53,7 @@ void nap_after_turn(struct nap *n, bool worked, uint64_t now_ns, int fd)
 		atomic_exchange(&n->asleep, true);
 		return;
 	}
-	sleep_until_rung(n, fd);
+	sleep_until_rung(n, now_ns - n->last_work_ns < NAP_LONG_NS ? n->max_ns : NAP_LONG * n->max_ns, fd);
 }
 
 void nap_wake(struct nap *n)

@@ -1,7 +1,8 @@
 /* nap.h - how an lcore without work sleeps, and how it is woken.
 
    An lcore polls on for NAP_SPIN_NS after its last work: the pauses of a transfer are shorter than that, and a
-   sleep in each of them would cost more than it saves.  Then it naps, twice as long each time, up to a bound.
+   sleep in each of them would cost more than it saves.  Then it naps, twice as long each time, up to a bound; the
+   bound is NAP_LONG times as far after NAP_LONG_NS without work, when no transfer can be under way any more.
    What comes from another lcore ends a nap at once: after a turn with work, whoever naps is rung for, since
    the work may have been for it.  So does a file descriptor (the link's).  Only what comes by the port has to
    wait for the end of the nap.
@@ -18,6 +19,8 @@
 
 #define NAP_SPIN_NS  200000u
 #define NAP_FIRST_NS 50000u
+#define NAP_LONG_NS  1000000000u
+#define NAP_LONG     4u
 
 struct nap {
 	_Alignas(64) atomic_bool asleep; /* about to sleep, or sleeping: ring before you go on */
@@ -26,7 +29,7 @@ struct nap {
 	_Alignas(64) uint64_t max_ns, next_ns, last_work_ns;
 };
 
-/* max_ns: the longest nap; 0: never nap.  False when the system has no descriptor left. */
+/* max_ns: the longest nap within NAP_LONG_NS of the last work; 0: never nap.  False when the system has no descriptor left. */
 bool nap_init(struct nap *n, uint64_t max_ns);
 void nap_free(struct nap *n);
 

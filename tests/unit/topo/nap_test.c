@@ -63,6 +63,24 @@ static void naps_grow_to_their_bound_and_begin_anew_after_work(void **state)
 	nap_free(&n);
 }
 
+static void naps_grow_on_when_nothing_has_come_for_long(void **state)
+{
+	struct nap n;
+
+	(void)state;
+	assert_true(nap_init(&n, MS));
+	turn_until_asleep(&n, MS);
+	for (unsigned i = 0; i < 10; i++)
+		nap_after_turn(&n, false, MS + NAP_LONG_NS - 1, -1);
+	assert_int_equal(n.next_ns, MS);
+	for (unsigned i = 0; i < 10; i++)
+		nap_after_turn(&n, false, MS + NAP_LONG_NS, -1);
+	assert_int_equal(n.next_ns, NAP_LONG * MS);
+	nap_after_turn(&n, true, 2 * MS + NAP_LONG_NS, -1);
+	assert_int_equal(n.next_ns, NAP_FIRST_NS);
+	nap_free(&n);
+}
+
 static void a_ring_before_the_sleep_is_not_lost(void **state)
 {
 	struct nap n;
@@ -182,6 +200,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_lcore_that_worked_a_moment_ago_does_not_sleep),
 		cmocka_unit_test(naps_grow_to_their_bound_and_begin_anew_after_work),
+		cmocka_unit_test(naps_grow_on_when_nothing_has_come_for_long),
 		cmocka_unit_test(a_ring_before_the_sleep_is_not_lost),
 		cmocka_unit_test(a_ring_ends_a_nap_that_has_begun),
 		cmocka_unit_test(a_readable_descriptor_ends_a_nap),
