@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kill/kill_point.h"
 #include "teos/receipt.h"
 #include "teos/sig.h"
 
@@ -45,6 +46,7 @@ static void on_durable(void *arg, enum tower_status st)
 
 	if (st != TOWER_OK)
 		api_refuse_status(c, st, NULL);
+	KILL_POINT("api:durable");
 	api_call_finish(c);
 }
 

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include "feed/feed_priv.h"
+#include "kill/kill_point.h"
 #include "log/log.h"
 
 #define READ_TURN_MAX  (256u << 10)
@@ -207,6 +208,7 @@ void session_write(struct feed *f)
 			break;
 		}
 		link_writer_took(&f->writer, (size_t)n);
+		KILL_POINT("feed:after-send");
 		sent += (size_t)n;
 	}
 	if (sent > 0 || link_writer_used(&f->writer) == 0)

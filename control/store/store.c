@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kill/kill_point.h"
 #include "log/log.h"
 #include "store/wal.h"
 
@@ -86,6 +87,8 @@ static void sync_once(struct store *s)
 	if (rc < 0)
 		log_error("store_sync_failed", "The store's log cannot be synced",
 			  log_str("error", strerror(-rc)));
+	if (rc == 0)
+		KILL_POINT("store:after-sync");
 	pthread_mutex_lock(&s->lock);
 	s->syncing = false;
 	s->stats.syncs++;
@@ -152,6 +155,7 @@ static void answer(struct store *s, uint64_t seq, bool ok)
 		s->ring_head = (s->ring_head + 1) % s->ring_cap;
 		s->ring_cnt--;
 		p.done(p.arg, ok);
+		KILL_POINT("store:after-answer");
 	}
 }
 
@@ -404,9 +408,12 @@ static int write_batch(struct store *s, struct store_batch *b)
 		return -ENOSPC;
 	if (!ring_room(s))
 		return -ENOMEM;
+	KILL_POINT("store:before-write");
 	rocksdb_write(s->db.db, s->db.wo, b->wb, &err);
-	if (err == NULL)
+	if (err == NULL) {
+		KILL_POINT("store:after-write");
 		return 0;
+	}
 	pthread_mutex_lock(&s->lock);
 	s->broken = true;
 	pthread_mutex_unlock(&s->lock);

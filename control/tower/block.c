@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "kill/kill_point.h"
 #include "log/log.h"
 #include "teos/blob.h"
 #include "tower/tower_priv.h"
@@ -514,6 +515,7 @@ int block_connect(struct tower *t, const struct link_block_connected *rec)
 	k.c = &c;
 	outdate(&c, rec->height);
 	apply_hits(&c, t->staged, hit_cnt, rec->height);
+	KILL_POINT("tower:mid-block");
 	complete_due(&k);
 	put_header(&c, rec);
 	forget_old(&c, rec->height);
@@ -521,6 +523,7 @@ int block_connect(struct tower *t, const struct link_block_connected *rec)
 	c.totals.blocks_total = 1;
 	rc = change_commit_acked(&c, rec->height, &rec->hash);
 	if (rc == 0) {
+		KILL_POINT("tower:after-block");
 		t->staged_cnt = 0;
 		penalties_after_block(t);
 		penalties_send_due(t, SEND_PER_TICK);
@@ -556,6 +559,7 @@ int block_late_hit(struct tower *t, const struct link_hit_info *h)
 		return 0;
 	}
 	change_begin(&c, t);
+	KILL_POINT("tower:late-hit");
 	apply_hits(&c, &one, 1, t->tip.height);
 	if (c.ops == 0 && !c.failed) {
 		change_drop(&c);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "btc/block.h"
+#include "kill/kill_point.h"
 #include "log/log.h"
 #include "tower/tower_priv.h"
 
@@ -185,6 +186,7 @@ void tower_hit(struct tower *t, const struct link_hit *rec, const uint8_t *raw)
 	if (raw != NULL && rec->raw_sz > 0 && tx_parse(raw, rec->raw_sz, false, &tx, &used) == PARSE_OK)
 		e->u.hit.out_cnt = tx.out_cnt;
 	hit_answer(t, &e->u.hit);
+	KILL_POINT("tower:after-hit");
 	drain(t);
 }
 

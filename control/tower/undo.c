@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "kill/kill_point.h"
 #include "teos/blob.h"
 #include "tower/tower_priv.h"
 
@@ -235,6 +236,7 @@ int block_disconnect(struct tower *t)
 		if (store_scan(t->st, STORE_EXPIRY, key_slice(&e), none, false, false, revive_one, &c) < 0)
 			c.failed = true;
 	}
+	KILL_POINT("tower:mid-disconnect");
 	change_del(&c, STORE_HEADERS, &k);
 	chain_put_tip(&c, x.height - 1, &f.prev,
 		      t->tip.resume_height < x.height ? t->tip.resume_height : x.height - 1);
@@ -242,6 +244,7 @@ int block_disconnect(struct tower *t)
 	rc = change_commit_acked(&c, x.height - 1, &f.prev);
 	if (rc < 0)
 		return rc;
+	KILL_POINT("tower:after-disconnect");
 	for (struct penalty *p = t->penalty_first, *next; p != NULL; p = next) {
 		next = p->next;
 		if (p->committed && p->idle)

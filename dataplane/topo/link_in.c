@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "kill/kill_point.h"
+
 enum handled { DONE, ROOM, BAD };
 
 static enum handled on_hello(struct link_role *r, const struct link_c_hello *h)
@@ -112,6 +114,7 @@ static enum handled on_ack(struct link_role *r, const struct link_block_ack *h)
 			return ROOM;
 	}
 	link_window_ack(r, &h->hash);
+	KILL_POINT("link:after-ack");
 	return DONE;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kill/kill_point.h"
+
 /* --- the window ---------------------------------------------------------------------------------------- */
 
 static uint32_t slot(const struct link_role *r, uint32_t i)
@@ -89,6 +91,7 @@ static bool put_hit(struct link_role *r, const struct scan_output *o, const stru
 	};
 
 	h.locator = locator_of_txid(&h.txid, hit->scheme);
+	KILL_POINT("link:hit");
 	return link_writer_put(&r->out, LINK_HIT, &h, sizeof(h), ev->buf->data + t->off, t->sz);
 }
 
@@ -107,11 +110,13 @@ static bool put_connected(struct link_role *r, const struct scan_output *o)
 		.done_ns = o->done_ns,
 	};
 
+	KILL_POINT("link:before-connected");
 	memcpy(c.header, ev->header, HEADER_SZ);
 	u256_to_le(c.work, &ev->work);
 	if (!link_writer_put(&r->out, LINK_BLOCK_CONNECTED, &c, sizeof(c), NULL, 0))
 		return false;
 	window_push(r, &ev->hash);
+	KILL_POINT("link:after-connected");
 	return true;
 }
 
@@ -155,6 +160,7 @@ static bool put_disconnected(struct link_role *r, const struct scan_output *o)
 	const struct chain_event *ev = &o->event.ev;
 	struct link_block_disconnected d = {.height = ev->height, .hash = ev->hash};
 
+	KILL_POINT("link:disconnected");
 	if (!link_writer_put(&r->out, LINK_BLOCK_DISCONNECTED, &d, sizeof(d), NULL, 0))
 		return false;
 	window_disconnect(r, &ev->hash);
@@ -183,6 +189,7 @@ static bool put_added(struct link_role *r, const struct scan_output *o)
 		if (!link_writer_put(&r->out, LINK_HIT, &h, sizeof(h), NULL, 0))
 			return false;
 	}
+	KILL_POINT("link:added");
 	return link_writer_put(&r->out, LINK_WATCH_ADDED, &a, sizeof(a), NULL, 0);
 }
 

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "kill/kill_point.h"
+
 #define ACCEPT_NS 5000000u
 /* Whoever connects has this long to say what it is; there is only one place. */
 #define HELLO_NS 5000000000ull
@@ -186,6 +188,7 @@ static bool flush(struct link_role *r, bool *worked)
 		if (n <= 0)
 			return n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR);
 		link_writer_took(&r->out, (size_t)n);
+		KILL_POINT("link:after-send");
 		*worked = true;
 	}
 	return true;
