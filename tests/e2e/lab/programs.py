@@ -43,7 +43,7 @@ def give_node_addresses(namespace, interface, families):
 
 def path_of(program):
     """Where the build has it; a path that does not exist when it is not built."""
-    for top in ("dataplane", "control", "bench"):
+    for top in ("dataplane", "control", "bench", "tests"):
         for path in sorted((BUILD / top).glob(f"**/{program}")):
             if path.is_file():
                 return str(path)
@@ -64,7 +64,7 @@ def wait_until(predicate, what, timeout=30):
 class Program:
     """A running program.  Its output is in one file; it is never left behind."""
 
-    def __init__(self, name, argv, folder, namespace=None, user=None):
+    def __init__(self, name, argv, folder, namespace=None, user=None, env=None):
         self.name, self.argv = name, argv
         self.log_path = folder / f"{name}.log"
         log = open(self.log_path, "ab")
@@ -76,7 +76,9 @@ class Program:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=folder,
-                env={**os.environ, "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)},
+                env={
+                    **os.environ, "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder), **(env or {}),
+                },  # fmt: skip
                 **({} if user is None else {"user": user, "group": user, "extra_groups": []}),
             )
 
@@ -410,6 +412,7 @@ class Tower:
         self.lcores = None  # one, floating over all processors
         self.memory_mb = 256
         self.user = None  # the test's own
+        self.suffix = ""  # of the programs: "-kill" for those of tests/kill
         self.settings = {
             "tower": {"network": network, "data-dir": str(self.folder / "data")},
             "api": {"port": "0"},
@@ -427,7 +430,7 @@ class Tower:
 
     def dataplane_argv(self):
         return [
-            path_of("vigil-dataplane"), *eal_options(self.lcores, self.memory_mb),
+            path_of("vigil-dataplane" + self.suffix), *eal_options(self.lcores, self.memory_mb),
             *self.device.eal(),
             "--",
             "--network", self.network,
@@ -437,9 +440,9 @@ class Tower:
             *self.device.options(), *self.dataplane_options,
         ]  # fmt: skip
 
-    def start_dataplane(self):
+    def start_dataplane(self, env=None):
         self.dataplane = Program(
-            "dataplane", self.dataplane_argv(), self.folder, self.device.namespace, self.user
+            "dataplane", self.dataplane_argv(), self.folder, self.device.namespace, self.user, env
         )
         self.device.ready()
 
@@ -454,10 +457,10 @@ class Tower:
             os.chown(path, self.user, self.user)
         return path
 
-    def start_control(self, wait=True):
+    def start_control(self, wait=True, env=None):
         config = self.write_config()
-        argv = [path_of("vigild"), "--config", str(config)]
-        self.control = Program("vigild", argv, self.folder, user=self.user)
+        argv = [path_of("vigild" + self.suffix), "--config", str(config)]
+        self.control = Program("vigild", argv, self.folder, user=self.user, env=env)
         if wait:
             self.wait_api()
 
