@@ -67,10 +67,14 @@ void tower_hit(struct tower *t, const struct link_hit *rec, const uint8_t *raw)
 	if (raw != NULL)
 		memcpy(t->hit_raw, raw, rec->raw_sz < sizeof(t->hit_raw) ? rec->raw_sz : sizeof(t->hit_raw));
 	note(t, T_HIT, rec->flags & LINK_HIT_RECENT ? 'h' : 'H');
+	if (t->answer)
+		feed_broadcast(t->feed, &rec->txid, (const uint8_t *)"penalty", 7);
 }
 
 void tower_block_connected(struct tower *t, const struct link_block_connected *rec)
 {
+	if (t->at_block != NULL)
+		t->at_block(t);
 	t->connected = *rec;
 	note(t, T_CONNECT, 'C');
 	if (t->ack)
@@ -360,3 +364,21 @@ void open_session(struct world *w)
 	dp_chain_start(w, 0, &network_get(NET_REGTEST)->genesis_hash);
 	assert_true(STEP_UNTIL(w, state_of(w) == FEED_ON, 5000));
 }
+
+void dp_stale_block(struct world *w, const struct hash256 *hash, uint32_t status, uint32_t hit_cnt)
+{
+	struct link_stale_block b = {
+		.hash = *hash, .status = status, .height = 1, .tx_cnt = 3, .hit_cnt = hit_cnt};
+
+	dp_put(w, LINK_STALE_BLOCK, &b, sizeof(b), NULL, 0);
+}
+
+void dp_stale_hit(struct world *w, const struct hash256 *hash)
+{
+	struct link_hit hit = hit_make(hash, 1, LOCATOR_DISPLAY);
+
+	hit.flags = LINK_HIT_STALE;
+	dp_put(w, LINK_HIT, &hit, sizeof(hit), NULL, 0);
+}
+
+/* The tower hears nothing of it, and the chain goes on in between. */

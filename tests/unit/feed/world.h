@@ -27,7 +27,10 @@ struct tower {
 	struct link_bcast_peers peers; /* of result, whose own is gone */
 	struct hash256 result_txid;
 	struct feed *feed;
-	bool ack; /* acknowledge each block at once */
+	bool ack;    /* acknowledge each block at once */
+	bool answer; /* broadcast for each hit */
+	/* Called at each block connected, before anything else; NULL: nothing. */
+	void (*at_block)(struct tower *t);
 };
 
 /* --- the fake dataplane ------------------------------------------------------------------------------------- */
@@ -84,6 +87,8 @@ void chain_make(struct chain *c, const struct hash256 *base, unsigned salt);
 void dp_chain_start(struct world *w, uint32_t height, const struct hash256 *hash);
 void dp_connect(struct world *w, const struct chain *c, unsigned i, uint32_t height, uint32_t hit_cnt);
 struct link_hit hit_make(const struct hash256 *block, uint32_t height, enum locator_scheme scheme);
+void dp_stale_block(struct world *w, const struct hash256 *hash, uint32_t status, uint32_t hit_cnt);
+void dp_stale_hit(struct world *w, const struct hash256 *hash);
 struct locator locator_nr(uint32_t i);
 /* Runs the opening up to FEED_ON at the genesis block (mode TIP). */
 void open_session(struct world *w);
