@@ -143,6 +143,15 @@ static void on_node_usable(void *arg)
 	tower_way_open(((struct daemon *)arg)->tower);
 }
 
+static bool on_next_height(void *arg, uint32_t *height)
+{
+	struct tower_info info;
+
+	tower_info_get(((struct daemon *)arg)->tower, &info);
+	*height = info.tip_height + 1;
+	return info.has_tip;
+}
+
 static void shutdown_begin(struct daemon *d);
 
 /* --- running ------------------------------------------------------------------------------------------------- */
@@ -275,7 +284,8 @@ static bool open_api(struct daemon *d)
 
 static bool open_carrier(struct daemon *d)
 {
-	static const struct carrier_hooks hooks = {.answer = on_node_answer, .way_open = on_node_usable};
+	static const struct carrier_hooks hooks = {
+		.answer = on_node_answer, .way_open = on_node_usable, .next_height = on_next_height};
 	struct carrier_node nodes[CONFIG_NODES_MAX];
 	const struct config *c = &d->cfg;
 	bool cookie = c->rpc_cookie_file[0] != '\0';

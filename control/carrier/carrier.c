@@ -25,6 +25,8 @@ const char *carrier_node_state_name(enum carrier_node_state s)
 		return "refused";
 	case CARRIER_WRONG_CHAIN:
 		return "wrong chain";
+	case CARRIER_SICK:
+		return "sick";
 	}
 	return "unknown";
 }
@@ -63,21 +65,22 @@ static void job_free(struct carrier *c, struct job *j)
 
 /* maxfeerate 0 is no limit: a penalty may burn a channel into fees.  maxburnamount is all there can be, so an
    OP_RETURN with value does not stop it (section 17.3). */
-static char *body_make(const uint8_t *raw, size_t sz, size_t *body_sz)
+static bool body_make(struct job *j, const uint8_t *raw, size_t sz)
 {
 	static const char head[] = "{\"jsonrpc\":\"1.0\",\"id\":\"vigil\","
 				   "\"method\":\"sendrawtransaction\",\"params\":[\"";
 	static const char tail[] = "\",0,21000000]}";
-	char *body;
 
-	*body_sz = sizeof(head) - 1 + 2 * sz + sizeof(tail) - 1;
-	body = malloc(*body_sz + 1);
-	if (body == NULL)
-		return NULL;
-	memcpy(body, head, sizeof(head) - 1);
-	hex_encode(body + sizeof(head) - 1, raw, sz);
-	memcpy(body + sizeof(head) - 1 + 2 * sz, tail, sizeof(tail));
-	return body;
+	j->body_sz = sizeof(head) - 1 + 2 * sz + sizeof(tail) - 1;
+	j->hex_off = sizeof(head) - 1;
+	j->raw_sz = sz;
+	j->body = malloc(j->body_sz + 1);
+	if (j->body == NULL)
+		return false;
+	memcpy(j->body, head, sizeof(head) - 1);
+	hex_encode(j->body + j->hex_off, raw, sz);
+	memcpy(j->body + j->hex_off + 2 * sz, tail, sizeof(tail));
+	return true;
 }
 
 static struct job *job_new(struct carrier *c, const struct hash256 *txid, const uint8_t *raw, size_t sz)
@@ -89,8 +92,7 @@ static struct job *job_new(struct carrier *c, const struct hash256 *txid, const 
 	j = calloc(1, sizeof(*j));
 	if (j == NULL)
 		return NULL;
-	j->body = body_make(raw, sz, &j->body_sz);
-	if (j->body == NULL) {
+	if (!body_make(j, raw, sz)) {
 		free(j);
 		return NULL;
 	}
@@ -111,8 +113,11 @@ static unsigned rank(enum carrier_outcome o)
 
 static void answer(struct carrier *c, const struct hash256 *txid, const struct carrier_verdict *v)
 {
-	struct node_answer a = {
-		.verdict = NODE_UNREACHABLE, .at_ns = uv_hrtime(), .code = v->code, .text = v->text};
+	struct node_answer a = {.verdict = NODE_UNREACHABLE,
+				.at_ns = uv_hrtime(),
+				.code = v->code,
+				.text = v->text,
+				.reason = v->reason};
 
 	if (v->outcome == OUTCOME_ACCEPTED)
 		a.verdict = NODE_ACCEPTED;
@@ -294,6 +299,7 @@ void carrier_node_info_get(const struct carrier *c, unsigned idx, struct carrier
 	out->port = n->port;
 	out->state = n->state;
 	out->error = n->error;
+	out->warning = n->warning;
 }
 
 bool carrier_reachable(const struct carrier *c)

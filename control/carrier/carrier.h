@@ -2,17 +2,27 @@
    (spec/bitcoin.md section 17).
 
    Threads  The state thread only, on its loop.  Nothing here blocks; host names are resolved by libcurl's own thread.
-   Nodes    Each node is probed (getblockchaininfo) before it gets its first transaction, every 30 s after that and,
-            while it is not usable, with a back-off of 1 s doubling to 30 s.  A node on another network, one that
-            refuses our credentials and one that is warming up are not usable.
-   Verdict  A transaction goes to every usable node, and exactly one answer per accepted carrier_submit comes back:
-            NODE_ACCEPTED as soon as one node has it (code 0; text says when the node called it known or
-            confirmed); otherwise, when all have answered, NODE_REFUSED if a node judged the transaction itself
-            (-22, -25, -26), else NODE_UNREACHABLE.  The same txid while it is still under way is not
-            queued again; its one answer serves both.
+   Nodes    Each node is probed (getblockchaininfo: its network, tip, warnings and pruning) before it gets its first
+            transaction, every 30 s after that and, while it is not usable, with a back-off of 1 s doubling to 30 s.
+            A node on another network, one that refuses our credentials and one that is warming up are not usable.
+            One that answers the probe and then refuses to take a penalty (403 for the method, no such method, an
+            internal error) is tried again with delays that double to 5 minutes, until it judges one.
+   Order    There is no first node and no failover: a transaction goes to every usable node at the same time, because
+            what one refuses another may mine.  A node that becomes usable later gets it from the tower, which is told.
+   Verdict  Exactly one answer per accepted carrier_submit comes back: NODE_ACCEPTED as soon as one node has it
+            (code 0; text says when the node called it known or confirmed); otherwise, when all have answered,
+            NODE_REFUSED if a node judged the transaction itself (-22, -25, -26), else NODE_UNREACHABLE.  A node that
+            misses an input or sees a conflict is asked whether it has the penalty itself, and what spends the
+            input: that ends up in the text.  The same txid while it is still under way is not queued again; its
+            one answer serves both.  Nothing is kept of an answer once it is given: sendrawtransaction may be
+            repeated, so a cache of receipts would only hide news.
    Retry    Within a request: a connection that the node closed while idle (libcurl, once), 503 (work queue full, up to
-            five times, 50 to 500 ms with jitter), 401 once after reading the cookie file again.  Beyond that the
-            tower tries again; it is told when a node becomes usable.
+            five times, 50 to 500 ms with jitter), 401 once after reading the cookie file again, two parameters
+            for a node that does not know three.  Beyond that the tower tries again; it is told when a node becomes
+            usable.
+   Node     Any node will do: pruned, without txindex, without ZMQ.  Blocks and headers come by P2P, never from here.
+            Without any node the tower works by P2P alone; the difference is that nobody says why a penalty is not
+            taken: it counts as sent once it is written to a peer, and escalates by its depth only.
    Memory   At most CARRIER_JOB_MAX transactions and CARRIER_BYTES_MAX of request text; beyond it the answer is
             NODE_UNREACHABLE. */
 #ifndef VIGIL_CARRIER_CARRIER_H
@@ -50,6 +60,8 @@ struct carrier_hooks {
 	void (*answer)(void *arg, const struct hash256 *txid, const struct node_answer *a);
 	/* A node has become usable. */
 	void (*way_open)(void *arg);
+	/* The first block that is still to be scanned; false: not known.  May be NULL. */
+	bool (*next_height)(void *arg, uint32_t *height);
 };
 
 /* NULL with *why set (static text): too many nodes, a node without credentials or with an impossible name, or out of
@@ -72,8 +84,9 @@ enum carrier_node_state {
 	CARRIER_USABLE,
 	CARRIER_DOWN,    /* no connection, time-out, or an answer that is not one */
 	CARRIER_WARMUP,  /* -28 */
-	CARRIER_REFUSED, /* 401, 403, or no cookie file */
-	CARRIER_WRONG_CHAIN
+	CARRIER_REFUSED, /* 401, 403, 404, or no cookie file */
+	CARRIER_WRONG_CHAIN,
+	CARRIER_SICK /* an internal error of the node */
 };
 const char *carrier_node_state_name(enum carrier_node_state s);
 
@@ -82,8 +95,11 @@ struct carrier_node_info {
 	uint16_t port;
 	enum carrier_node_state state;
 	const char *error; /* why it is not usable; "" */
-	bool initial_download;
-	uint32_t blocks, headers; /* of the last probe */
+	/* Of the last probe that was answered. */
+	const char *warning; /* the node's own; "" */
+	bool initial_download, pruned, lacks_blocks /* some that are still to be scanned */;
+	uint32_t blocks, headers, prune_height;
+	struct hash256 best;
 	uint64_t requests_total, accepted_total, refused_total, unanswered_total;
 };
 unsigned carrier_node_cnt(const struct carrier *c);

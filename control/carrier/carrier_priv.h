@@ -1,4 +1,5 @@
-/* carrier_priv.h - nodes (node.c) and the transactions on their way to them (carrier.c). */
+/* carrier_priv.h - nodes (node.c), the requests about a transaction at one of them (send.c), and the transactions on their
+   way to all of them (carrier.c). */
 #ifndef VIGIL_CARRIER_CARRIER_PRIV_H
 #define VIGIL_CARRIER_CARRIER_PRIV_H
 
@@ -17,18 +18,23 @@ struct job {
 	struct hash256 txid;
 	char *body; /* whole request text */
 	size_t body_sz;
-	unsigned open; /* nodes that have not answered */
-	bool owed;     /* an answer is still to be given */
+	size_t hex_off, raw_sz; /* the transaction in it */
+	unsigned open;          /* nodes that have not answered */
+	bool owed;              /* an answer is still to be given */
 	struct carrier_verdict best;
 	bool judged; /* best holds something */
 };
+
+enum slot_stage { SLOT_SEND, SLOT_PLACE, SLOT_SPENDER, SLOT_OUTPUT };
 
 /* One request in flight to a node, or waiting to be repeated. */
 struct slot {
 	struct node *node;
 	struct job *job; /* NULL: free */
+	enum slot_stage stage;
 	uv_timer_t again;
-	char *short_body; /* for a node that takes two parameters only */
+	char *body;                   /* instead of the job's: two parameters only, or a later stage */
+	struct carrier_verdict found; /* of SLOT_SEND, in the later stages */
 	unsigned tries;
 	bool auth_retried;
 };
@@ -39,8 +45,9 @@ struct node {
 	char *host, *url, *user, *password, *cookie_path;
 	uint16_t port;
 	enum carrier_node_state state;
-	char error[192];
+	char error[192], warning[96];
 	bool two_params;
+	bool suspect; /* refused a penalty that its probe promised to take, and has not judged one since */
 	char *cookie_user, *cookie_password;
 	struct job *head, **tail; /* waiting for a slot */
 	struct slot slot[SLOT_MAX];
@@ -78,10 +85,22 @@ void node_close(struct node *n);
 void node_free_texts(struct node *n);
 /* Asks the node who it is, unless that is under way. */
 void node_probe(struct node *n);
+bool node_cookie_read(struct node *n, const char **why);
+/* False: out of memory, and done is never called. */
+bool node_post(struct node *n, const char *body, size_t sz, http_done_fn done, void *arg);
+enum carrier_node_state node_state_after(enum carrier_outcome o);
+/* A request about a transaction found the node not usable: it is probed after a delay. */
+void node_lost(struct node *n, enum carrier_node_state s, const char *error);
+/* The node has judged a transaction. */
+void node_proven(struct node *n);
+
+/* send.c */
 bool node_may_queue(const struct node *n);
 void node_queue(struct node *n, struct job *j);
 /* Gives waiting jobs to free slots. */
 void node_run(struct node *n);
+/* What waits for a node that is not usable is answered: the tower tries again, and is told when it may. */
+void node_flush(struct node *n);
 
 /* carrier.c: one node's part of a job is over. */
 void job_answered(struct job *j, struct carrier *c, const struct carrier_verdict *v);

@@ -13,8 +13,9 @@
 #define DELAY_FIRST_MS  1000u
 #define DELAY_MAX_MS    30000u
 #define DELAY_WARMUP_MS 5000u
-#define BUSY_TRIES      5u
-#define COOKIE_SZ_MAX   512u
+/* For a node that answers the probe and then will not take a penalty. */
+#define DELAY_SUSPECT_MAX_MS 300000u
+#define COOKIE_SZ_MAX        512u
 
 static const char probe_body[] =
 	"{\"jsonrpc\":\"1.0\",\"id\":\"vigil\",\"method\":\"getblockchaininfo\",\"params\":[]}";
@@ -22,7 +23,7 @@ static const char probe_body[] =
 /* --- credentials -------------------------------------------------------------------------------------------- */
 
 /* The file is small and local; a FIFO or device in its place must not block us. */
-static bool cookie_read(struct node *n, const char **why)
+bool node_cookie_read(struct node *n, const char **why)
 {
 	char text[COOKIE_SZ_MAX + 1];
 	struct stat st;
@@ -52,7 +53,7 @@ static bool cookie_read(struct node *n, const char **why)
 	return n->cookie_user != NULL && n->cookie_password != NULL;
 }
 
-static bool post(struct node *n, const char *body, size_t sz, http_done_fn done, void *arg)
+bool node_post(struct node *n, const char *body, size_t sz, http_done_fn done, void *arg)
 {
 	bool cookie = n->user == NULL;
 	struct http_post p = {.url = n->url,
@@ -72,39 +73,21 @@ static void on_probe_time(uv_timer_t *t);
 
 static void probe_later(struct node *n)
 {
-	uint32_t ms;
+	uint32_t ms, most = n->suspect ? DELAY_SUSPECT_MAX_MS : DELAY_MAX_MS;
 
 	if (n->state == CARRIER_USABLE) {
-		n->delay_ms = 0;
+		if (!n->suspect)
+			n->delay_ms = 0;
 		ms = PROBE_USABLE_MS;
 	} else {
 		n->delay_ms = n->delay_ms == 0 ? DELAY_FIRST_MS : n->delay_ms * 2;
-		if (n->delay_ms > DELAY_MAX_MS)
-			n->delay_ms = DELAY_MAX_MS;
+		if (n->delay_ms > most)
+			n->delay_ms = most;
 		ms = n->delay_ms;
 		if (n->state == CARRIER_WARMUP && ms > DELAY_WARMUP_MS)
 			ms = DELAY_WARMUP_MS;
 	}
 	uv_timer_start(&n->probe, on_probe_time, ms, 0);
-}
-
-/* What waits for a node that is not usable is answered: the tower tries again, and is told when it may. */
-static void queue_flush(struct node *n)
-{
-	struct carrier_verdict v = {.outcome = OUTCOME_NO_VERDICT};
-
-	snprintf(v.text, sizeof(v.text), "%.159s", n->error);
-	while (n->head != NULL) {
-		struct job *j = n->head;
-
-		n->head = j->next_at[n->idx];
-		if (n->head == NULL)
-			n->tail = &n->head;
-		n->info.unanswered_total++;
-		job_answered(j, n->carrier, &v);
-		if (n->carrier->freed)
-			return;
-	}
 }
 
 static void node_set_state(struct node *n, enum carrier_node_state s, const char *error)
@@ -122,12 +105,15 @@ static void node_set_state(struct node *n, enum carrier_node_state s, const char
 	else if (news && s == CARRIER_WRONG_CHAIN)
 		log_error("node_wrong_chain", "Node is on another network and is not used",
 			  log_str("host", n->host), log_u64("port", n->port), log_str("why", error));
+	else if (news && s == CARRIER_SICK)
+		log_error("node_sick", "Node has an internal error and takes no transactions",
+			  log_str("host", n->host), log_u64("port", n->port), log_str("why", error));
 	else if (news && s != CARRIER_USABLE)
 		log_warn("node_unusable", "Node takes no transactions; trying again", log_str("host", n->host),
 			 log_u64("port", n->port), log_str("state", carrier_node_state_name(s)),
 			 log_str("why", error));
 	if (s != CARRIER_USABLE) {
-		queue_flush(n);
+		node_flush(n);
 		return;
 	}
 	if (opened && n->carrier->hooks.way_open != NULL)
@@ -136,18 +122,24 @@ static void node_set_state(struct node *n, enum carrier_node_state s, const char
 		node_run(n);
 }
 
-static enum carrier_node_state state_after(enum carrier_outcome o)
+enum carrier_node_state node_state_after(enum carrier_outcome o)
 {
 	switch (o) {
 	case OUTCOME_WARMUP:
 		return CARRIER_WARMUP;
 	case OUTCOME_AUTH:
 	case OUTCOME_FORBIDDEN:
+	case OUTCOME_NO_METHOD:
 		return CARRIER_REFUSED;
+	case OUTCOME_SICK:
+		return CARRIER_SICK;
 	case OUTCOME_ACCEPTED:
 	case OUTCOME_REFUSED:
 	case OUTCOME_BUSY:
+	case OUTCOME_STOPPING:
 	case OUTCOME_PARAMS:
+	case OUTCOME_MALFORMED:
+	case OUTCOME_NOT_READY:
 	case OUTCOME_NO_VERDICT:
 		break;
 	}
@@ -155,6 +147,37 @@ static enum carrier_node_state state_after(enum carrier_outcome o)
 }
 
 /* --- probe -------------------------------------------------------------------------------------------------- */
+
+/* Blocks come by P2P, from any peer that has them, so a pruned node is as good as another for penalties.  Only if nobody
+   else has what the tower still has to scan would it wait for ever: then say so, once. */
+static void look_at_pruning(struct node *n, const struct carrier_chain_info *info)
+{
+	struct carrier *c = n->carrier;
+	uint32_t need;
+	bool lacks = info->pruned && c->hooks.next_height != NULL && c->hooks.next_height(c->arg, &need) &&
+		     info->prune_height > need;
+
+	if (lacks && !n->info.lacks_blocks)
+		log_warn(
+			"node_pruned",
+			"Node has thrown away blocks that are still to be scanned: they must come from another "
+			"peer",
+			log_str("host", n->host), log_u64("port", n->port),
+			log_u64("prune_height", info->prune_height), log_u64("next_height", need));
+	n->info.lacks_blocks = lacks;
+}
+
+static void take_chain(struct node *n, const struct carrier_chain_info *info)
+{
+	n->info.blocks = info->blocks;
+	n->info.headers = info->headers;
+	n->info.best = info->best;
+	n->info.initial_download = info->initial_download;
+	n->info.pruned = info->pruned;
+	n->info.prune_height = info->prune_height;
+	snprintf(n->warning, sizeof(n->warning), "%s", info->warning);
+	look_at_pruning(n, info);
+}
 
 static void on_probe_done(void *arg, const struct http_reply *r)
 {
@@ -171,15 +194,13 @@ static void on_probe_done(void *arg, const struct http_reply *r)
 		carrier_judge_chain(&v, &info, r->status, r->body, r->sz, c->network);
 		if (v.outcome != OUTCOME_ACCEPTED) {
 			snprintf(text, sizeof(text), "getblockchaininfo: %s", v.text);
-			node_set_state(n, state_after(v.outcome), text);
+			node_set_state(n, node_state_after(v.outcome), text);
 		} else if (!info.right_chain) {
 			snprintf(text, sizeof(text), "its chain is %s, ours is %s", info.chain,
 				 c->network->rpc_chain);
 			node_set_state(n, CARRIER_WRONG_CHAIN, text);
 		} else {
-			n->info.blocks = info.blocks;
-			n->info.headers = info.headers;
-			n->info.initial_download = info.initial_download;
+			take_chain(n, &info);
 			node_set_state(n, CARRIER_USABLE, "");
 		}
 	}
@@ -193,13 +214,13 @@ void node_probe(struct node *n)
 
 	if (n->probing)
 		return;
-	if (n->user == NULL && !cookie_read(n, &why)) {
+	if (n->user == NULL && !node_cookie_read(n, &why)) {
 		node_set_state(n, CARRIER_REFUSED, why);
 		if (!n->carrier->freed)
 			probe_later(n);
 		return;
 	}
-	n->probing = post(n, probe_body, sizeof(probe_body) - 1, on_probe_done, n);
+	n->probing = node_post(n, probe_body, sizeof(probe_body) - 1, on_probe_done, n);
 	if (!n->probing)
 		probe_later(n);
 }
@@ -209,158 +230,20 @@ static void on_probe_time(uv_timer_t *t)
 	node_probe(t->data);
 }
 
-/* A request found the node not usable: ask after the first delay when that is over. */
-static void node_lost(struct node *n, enum carrier_node_state s, const char *error)
+void node_proven(struct node *n)
+{
+	n->suspect = false;
+}
+
+void node_lost(struct node *n, enum carrier_node_state s, const char *error)
 {
 	bool was_usable = n->state == CARRIER_USABLE;
 
+	/* The probe will say that all is well: without growing delays each round would send everything again. */
+	n->suspect |= s == CARRIER_REFUSED || s == CARRIER_SICK;
 	node_set_state(n, s, error);
 	if (was_usable && !n->carrier->freed && !n->probing)
 		probe_later(n);
-}
-
-/* --- transactions ------------------------------------------------------------------------------------------- */
-
-static void slot_send(struct slot *s);
-
-static void slot_done(struct slot *s, const struct carrier_verdict *v)
-{
-	struct node *n = s->node;
-	struct job *j = s->job;
-
-	s->job = NULL;
-	free(s->short_body);
-	s->short_body = NULL;
-	if (v->outcome == OUTCOME_ACCEPTED)
-		n->info.accepted_total++;
-	else if (v->outcome == OUTCOME_REFUSED)
-		n->info.refused_total++;
-	else
-		n->info.unanswered_total++;
-	job_answered(j, n->carrier, v);
-}
-
-static void on_again(uv_timer_t *t)
-{
-	slot_send(t->data);
-}
-
-/* The request with the parameters of an older node, which know no maxburnamount. */
-static bool short_body_make(struct slot *s)
-{
-	const char *end = strrchr(s->job->body, ',');
-
-	s->short_body = malloc((size_t)(end - s->job->body) + 3);
-	if (s->short_body == NULL)
-		return false;
-	memcpy(s->short_body, s->job->body, (size_t)(end - s->job->body));
-	memcpy(s->short_body + (end - s->job->body), "]}", 3);
-	return true;
-}
-
-/* True: the request is to be repeated, and will be. */
-static bool slot_repeats(struct slot *s, const struct carrier_verdict *v)
-{
-	struct node *n = s->node;
-	const char *why;
-
-	if (v->outcome == OUTCOME_BUSY && s->tries < BUSY_TRIES) {
-		s->tries++;
-		uv_timer_start(&s->again, on_again, 50 + carrier_jitter(n->carrier, 450), 0);
-		return true;
-	}
-	if (v->outcome == OUTCOME_AUTH && n->user == NULL && !s->auth_retried) {
-		s->auth_retried = true;
-		if (!cookie_read(n, &why))
-			return false;
-		uv_timer_start(&s->again, on_again, 0, 0);
-		return true;
-	}
-	if (v->outcome == OUTCOME_PARAMS && s->short_body == NULL) {
-		n->two_params = true;
-		uv_timer_start(&s->again, on_again, 0, 0);
-		return true;
-	}
-	return false;
-}
-
-static void on_slot_done(void *arg, const struct http_reply *r)
-{
-	struct slot *s = arg;
-	struct node *n = s->node;
-	struct carrier *c = n->carrier;
-	struct carrier_verdict v = {.outcome = OUTCOME_NO_VERDICT};
-	enum carrier_node_state lost = CARRIER_USABLE;
-
-	if (r->status == 0)
-		snprintf(v.text, sizeof(v.text), "%s", r->error);
-	else
-		carrier_judge(&v, r->status, r->body, r->sz, &s->job->txid);
-	if (r->status != 0 && slot_repeats(s, &v))
-		return;
-	if (r->status == 0)
-		lost = CARRIER_DOWN;
-	else if (v.outcome == OUTCOME_WARMUP || v.outcome == OUTCOME_AUTH || v.outcome == OUTCOME_FORBIDDEN)
-		lost = state_after(v.outcome);
-	else if (v.outcome == OUTCOME_NO_VERDICT || v.outcome == OUTCOME_PARAMS)
-		log_warn("node_strange", "Node gave no verdict on a penalty; it will be tried again",
-			 log_str("host", n->host), log_u64("port", n->port), log_hash("txid", s->job->txid.b),
-			 log_i64("code", v.code), log_str("why", v.text));
-	slot_done(s, &v);
-	if (!c->freed && lost != CARRIER_USABLE)
-		node_lost(n, lost, v.text);
-	if (!c->freed)
-		node_run(n);
-}
-
-static void slot_send(struct slot *s)
-{
-	static const struct carrier_verdict no_memory = {.outcome = OUTCOME_NO_VERDICT,
-							 .text = "out of memory"};
-	struct node *n = s->node;
-	const char *body = s->job->body;
-
-	if (n->two_params && s->short_body == NULL && !short_body_make(s)) {
-		slot_done(s, &no_memory);
-		return;
-	}
-	if (s->short_body != NULL)
-		body = s->short_body;
-	if (!post(n, body, strlen(body), on_slot_done, s))
-		slot_done(s, &no_memory);
-}
-
-bool node_may_queue(const struct node *n)
-{
-	/* Unknown: the first probe is under way and decides for what waits. */
-	return n->state == CARRIER_USABLE || n->state == CARRIER_UNKNOWN;
-}
-
-void node_queue(struct node *n, struct job *j)
-{
-	j->next_at[n->idx] = NULL;
-	*n->tail = j;
-	n->tail = &j->next_at[n->idx];
-}
-
-void node_run(struct node *n)
-{
-	for (unsigned i = 0; i < n->carrier->concurrency && n->state == CARRIER_USABLE; i++) {
-		struct slot *s = &n->slot[i];
-
-		if (n->head == NULL)
-			return;
-		if (s->job != NULL)
-			continue;
-		s->job = n->head;
-		n->head = s->job->next_at[n->idx];
-		if (n->head == NULL)
-			n->tail = &n->head;
-		s->tries = 0;
-		s->auth_retried = false;
-		/* From the loop's next turn: carrier_submit may not answer, and the request could fail at once. */
-		uv_timer_start(&s->again, on_again, 0, 0);
-	}
 }
 
 /* --- lifetime ----------------------------------------------------------------------------------------------- */
@@ -440,7 +323,7 @@ void node_close(struct node *n)
 	for (unsigned i = 0; i < n->carrier->concurrency; i++) {
 		struct slot *s = &n->slot[i];
 
-		free(s->short_body);
+		free(s->body);
 		s->again.data = n->carrier;
 		uv_close((uv_handle_t *)&s->again, carrier_handle_closed);
 	}

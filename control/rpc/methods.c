@@ -77,16 +77,20 @@ static json_t *nodes_view(const struct carrier *carrier)
 		struct carrier_node_info n;
 
 		carrier_node_info_get(carrier, i, &n);
-		json_array_append_new(list, json_pack("{s:o, s:i, s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:I}",
-						      "host", rpc_json_ascii(n.host, 256), "port", (int)n.port,
-						      "state", carrier_node_state_name(n.state), "error",
-						      rpc_json_ascii(n.error, 256), "blocks",
-						      (json_int_t)n.blocks, "headers", (json_int_t)n.headers,
-						      "initial_download", (int)n.initial_download,
-						      "requests_total", (json_int_t)n.requests_total,
-						      "accepted_total", (json_int_t)n.accepted_total,
-						      "refused_total", (json_int_t)n.refused_total,
-						      "unanswered_total", (json_int_t)n.unanswered_total));
+		json_array_append_new(
+			list,
+			json_pack("{s:o, s:i, s:s, s:o, s:I, s:I, s:o, s:o, s:b, s:I, s:b, s:b, s:I, s:I, s:I, "
+				  "s:I}",
+				  "host", rpc_json_ascii(n.host, 256), "port", (int)n.port, "state",
+				  carrier_node_state_name(n.state), "error", rpc_json_ascii(n.error, 256),
+				  "blocks", (json_int_t)n.blocks, "headers", (json_int_t)n.headers,
+				  "best_block", hash256_is_zero(&n.best) ? json_null() : rpc_json_hash(&n.best),
+				  "warning", rpc_json_ascii(n.warning != NULL ? n.warning : "", 96), "pruned",
+				  (int)n.pruned, "prune_height", (json_int_t)n.prune_height, "lacks_blocks",
+				  (int)n.lacks_blocks, "initial_download", (int)n.initial_download,
+				  "requests_total", (json_int_t)n.requests_total, "accepted_total",
+				  (json_int_t)n.accepted_total, "refused_total", (json_int_t)n.refused_total,
+				  "unanswered_total", (json_int_t)n.unanswered_total));
 	}
 	return list;
 }

@@ -247,8 +247,29 @@ enum node_verdict {
 	NODE_UNREACHABLE, /* RPC: no answer; retry */
 	NODE_PEER_NEWS    /* nothing but what peers did with it */
 };
+/* Why a node has it, or does not take it (spec/bitcoin.md section 17.3).  The numbers are in the store. */
+enum node_reason {
+	REASON_NONE = 0,
+	REASON_IN_MEMPOOL = 1,
+	REASON_CONFIRMED = 2,
+	REASON_UNDECODABLE = 3, /* -22 */
+	REASON_INPUTS = 4,      /* an input is unknown or spent */
+	REASON_FEE_LIMIT = 5,   /* above the node's own limit, although none was asked for */
+	REASON_BURN_LIMIT = 6,
+	REASON_FEE_LOW = 7,
+	REASON_CONFLICT = 8, /* with a transaction of the mempool */
+	REASON_TIMING = 9,   /* not final yet */
+	REASON_CHAIN_LIMIT = 10,
+	REASON_POLICY = 11,  /* could be mined, but this node does not relay it */
+	REASON_INVALID = 12, /* against consensus */
+	REASON_OTHER = 13    /* words that no table knows */
+};
+#define REASON_LAST REASON_OTHER
+const char *node_reason_name(enum node_reason r);
+
 struct node_answer {
 	enum node_verdict verdict;
+	enum node_reason reason;
 	uint32_t peer_cnt;
 	uint64_t at_ns;
 	int32_t code; /* RPC error code */

@@ -20,6 +20,28 @@ const char *tracker_state_name(enum tracker_state s)
 	return "?";
 }
 
+const char *node_reason_name(enum node_reason r)
+{
+	static const char *const names[] = {
+		[REASON_NONE] = "",
+		[REASON_IN_MEMPOOL] = "in the mempool",
+		[REASON_CONFIRMED] = "confirmed",
+		[REASON_UNDECODABLE] = "undecodable",
+		[REASON_INPUTS] = "input missing or spent",
+		[REASON_FEE_LIMIT] = "fee above the node's limit",
+		[REASON_BURN_LIMIT] = "burns more than the node's limit",
+		[REASON_FEE_LOW] = "fee too low",
+		[REASON_CONFLICT] = "conflict in the mempool",
+		[REASON_TIMING] = "not final yet",
+		[REASON_CHAIN_LIMIT] = "too many unconfirmed ancestors",
+		[REASON_POLICY] = "against the node's policy",
+		[REASON_INVALID] = "against consensus",
+		[REASON_OTHER] = "other",
+	};
+
+	return names[r];
+}
+
 static void view_appointment(const struct appointment_key *a, const struct appointment_row *r,
 			     struct appointment_view *v)
 {

@@ -51,7 +51,17 @@ static void on_way_open(void *arg)
 	((struct world *)arg)->got.way_open_cnt++;
 }
 
-static const struct carrier_hooks hooks = {on_answer, on_way_open};
+/* The first block to scan, for every tower here. */
+#define NEXT_HEIGHT 500u
+
+static bool next_height(void *arg, uint32_t *height)
+{
+	(void)arg;
+	*height = NEXT_HEIGHT;
+	return true;
+}
+
+static const struct carrier_hooks hooks = {on_answer, on_way_open, next_height};
 
 static struct hash256 txid_nr(unsigned i)
 {
@@ -192,7 +202,7 @@ static void no_node_means_no_answer(void **state)
 	world_free(w, 0);
 }
 
-static void an_accepted_penalty_is_answered_once(void **state)
+static void T21_an_accepted_penalty_is_answered_once(void **state)
 {
 	struct world *w = world_new(1, good_node, NULL, NULL);
 
@@ -219,7 +229,7 @@ static void check_request(struct fake_node *n, const struct fake_request *q, str
 	good_node(n, q, r);
 }
 
-static void no_fee_limit_is_set_and_credentials_are_sent(void **state)
+static void T21_no_fee_limit_is_set_and_credentials_are_sent(void **state)
 {
 	struct world *w = world_new(1, check_request, NULL, NULL);
 
@@ -350,7 +360,7 @@ static void warming_node(struct fake_node *n, const struct fake_request *q, stru
 	}
 }
 
-static void a_warming_node_is_waited_for_and_its_coming_is_told(void **state)
+static void T23_a_warming_node_is_waited_for_and_its_coming_is_told(void **state)
 {
 	struct world *w = world_new(1, warming_node, NULL, NULL);
 
@@ -375,7 +385,7 @@ static void wrong_chain_node(struct fake_node *n, const struct fake_request *q, 
 		r->body = "{\"result\":{\"chain\":\"main\",\"blocks\":5},\"error\":null}";
 }
 
-static void a_node_of_another_network_gets_nothing_until_it_answers_right(void **state)
+static void T40_a_node_of_another_network_gets_nothing_until_it_answers_right(void **state)
 {
 	struct world *w = world_new(1, wrong_chain_node, NULL, NULL);
 	struct carrier_node_info info;
@@ -427,7 +437,7 @@ static void a_node_that_dies_in_the_middle_is_probed_again(void **state)
 	world_free(w, 1);
 }
 
-static void a_stopped_node_is_refused_and_comes_back(void **state)
+static void T23_a_stopped_node_is_unreachable_and_comes_back(void **state)
 {
 	struct world *w = world_new(1, good_node, NULL, NULL);
 	uint16_t port = w->node[0].port;
@@ -537,6 +547,237 @@ static void an_old_node_is_asked_with_two_parameters(void **state)
 	submit(w, 2); /* it is remembered */
 	assert_true(RUN_UNTIL(w, w->got.cnt == 2, 5000));
 	assert_int_equal(w->node[0].sends, 3);
+	world_free(w, 1);
+}
+
+/* --- what the node has instead -------------------------------------------------------------------------------- */
+
+/* Spends output 3 of 0101..01. */
+static const uint8_t real_tx[] = {2, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+				  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 3, 0, 0,
+				  0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+#define PREV_HEX    "0101010101010101010101010101010101010101010101010101010101010101"
+#define SPENDER_HEX "191b267e412837d67af7a86322ce936a751012f00a143caad0f54c836fbd622b"
+
+static void submit_real(struct world *w)
+{
+	struct hash256 txid = txid_nr(5);
+
+	assert_true(carrier_submit(w->carrier, &txid, real_tx, sizeof(real_tx)));
+	assert_true(RUN_UNTIL(w, w->got.cnt == 1, 5000));
+	assert_int_equal(carrier_pending(w->carrier), 0);
+}
+
+static bool asks(const struct fake_request *q, const char *method)
+{
+	return strcmp(q->method, method) == 0;
+}
+
+/* Everything is missing; no lookup finds anything. */
+static void missing_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	if (is_probe(q)) {
+		good_node(n, q, r);
+	} else if (asks(q, "sendrawtransaction")) {
+		r->status = 500;
+		r->body = ERROR_OF("-25", "bad-txns-inputs-missingorspent");
+	} else if (asks(q, "getrawtransaction")) {
+		r->status = 500;
+		r->body = ERROR_OF("-5", "No such mempool transaction.");
+	} else if (asks(q, "gettxspendingprevout")) {
+		assert_non_null(strstr(q->body, "[[{\"txid\":\"" PREV_HEX "\",\"vout\":3}]]"));
+		r->body = "{\"result\":[{\"txid\":\"" PREV_HEX "\",\"vout\":3}],\"error\":null}";
+	} else if (asks(q, "gettxout")) {
+		assert_non_null(strstr(q->body, "[\"" PREV_HEX "\",3,false]"));
+		r->body = "{\"result\":null,\"error\":null}";
+	}
+}
+
+static void a_missing_input_is_explained(void **state)
+{
+	struct world *w = world_new(1, missing_node, NULL, NULL);
+
+	(void)state;
+	submit_real(w);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_REFUSED);
+	assert_int_equal(w->got.of[0].a.reason, REASON_INPUTS);
+	assert_int_equal(w->got.of[0].a.code, -25);
+	assert_string_equal(w->got.of[0].text,
+			    "bad-txns-inputs-missingorspent; the disputed output is spent, or "
+			    "not in this node's chain");
+	assert_int_equal(w->node[0].sends, 1);
+	assert_int_equal(w->node[0].lookups, 3);
+	world_free(w, 1);
+}
+
+static void has_it_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	missing_node(n, q, r);
+	if (asks(q, "getrawtransaction")) {
+		r->status = 200;
+		r->body = "{\"result\":{\"txid\":\"00\",\"blockhash\":\"" SPENDER_HEX "\"},\"error\":null}";
+	}
+}
+
+static void T22_a_penalty_that_the_node_has_is_no_refusal(void **state)
+{
+	struct world *w = world_new(1, has_it_node, NULL, NULL);
+
+	(void)state;
+	submit_real(w);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_ACCEPTED);
+	assert_int_equal(w->got.of[0].a.reason, REASON_CONFIRMED);
+	assert_string_equal(w->got.of[0].text, "already confirmed");
+	assert_int_equal(w->node[0].lookups, 1);
+	world_free(w, 1);
+}
+
+static void conflict_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	missing_node(n, q, r);
+	if (asks(q, "sendrawtransaction"))
+		r->body = ERROR_OF("-26", "txn-mempool-conflict");
+	if (asks(q, "gettxspendingprevout"))
+		r->body = "{\"result\":[{\"spendingtxid\":\"" SPENDER_HEX "\"}],\"error\":null}";
+}
+
+static void a_conflict_names_the_transaction_in_the_way(void **state)
+{
+	struct world *w = world_new(1, conflict_node, NULL, NULL);
+
+	(void)state;
+	submit_real(w);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_REFUSED);
+	assert_int_equal(w->got.of[0].a.reason, REASON_CONFLICT);
+	assert_string_equal(w->got.of[0].text, "txn-mempool-conflict; spent in the mempool by " SPENDER_HEX);
+	world_free(w, 1);
+}
+
+static void lookups_hang_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	missing_node(n, q, r);
+	if (asks(q, "getrawtransaction"))
+		r->action = FAKE_HANG;
+}
+
+static void a_lookup_that_fails_leaves_the_verdict(void **state)
+{
+	struct world *w = world_new(1, lookups_hang_node, NULL, NULL);
+
+	(void)state;
+	submit_real(w);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_REFUSED);
+	assert_string_equal(w->got.of[0].text, "bad-txns-inputs-missingorspent");
+	assert_int_equal(node_state(w, 0), CARRIER_USABLE);
+	world_free(w, 1);
+}
+
+/* --- nodes that promise and do not keep ------------------------------------------------------------------------- */
+
+static void whitelisted_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	good_node(n, q, r);
+	if (!is_probe(q))
+		r->status = 403, r->body = "";
+}
+
+static void a_node_that_does_not_let_us_send_is_not_hammered(void **state)
+{
+	struct world *w = world_new(1, whitelisted_node, NULL, NULL);
+	unsigned submitted = 0;
+
+	(void)state;
+	/* As the tower does: everything again as soon as the node looks usable. */
+	for (unsigned ms = 0; ms < 4000; ms += 100) {
+		if (carrier_reachable(w->carrier) && carrier_pending(w->carrier) == 0) {
+			submit(w, 1);
+			submitted++;
+		}
+		RUN_UNTIL(w, false, 100);
+	}
+	assert_true(submitted >= 2 && submitted <= 4); /* at 0, 1 and 3 s */
+	assert_int_equal(w->node[0].sends, submitted);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_UNREACHABLE);
+	world_free(w, 1);
+}
+
+static void sick_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	good_node(n, q, r);
+	if (!is_probe(q) && q->nth == 1) {
+		r->status = 500;
+		r->body = ERROR_OF("-20", "Database error");
+	}
+}
+
+static void a_sick_node_is_shown_and_another_one_takes_over(void **state)
+{
+	struct world *w = world_new(2, sick_node, good_node, NULL);
+
+	(void)state;
+	assert_true(
+		RUN_UNTIL(w, node_state(w, 0) == CARRIER_USABLE && node_state(w, 1) == CARRIER_USABLE, 5000));
+	submit(w, 1);
+	assert_true(RUN_UNTIL(w, carrier_pending(w->carrier) == 0, 5000));
+	assert_int_equal(w->got.cnt, 1);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_ACCEPTED);
+	assert_int_equal(node_state(w, 0), CARRIER_SICK);
+	assert_true(carrier_reachable(w->carrier));
+	assert_true(RUN_UNTIL(w, node_state(w, 0) == CARRIER_USABLE, 5000));
+	world_free(w, 2);
+}
+
+static void stopping_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	good_node(n, q, r);
+	if (!is_probe(q))
+		r->status = 503, r->body = "Request rejected during server shutdown";
+}
+
+static void T23_a_node_that_shuts_down_is_down(void **state)
+{
+	struct world *w = world_new(1, stopping_node, NULL, NULL);
+
+	(void)state;
+	submit(w, 1);
+	assert_true(RUN_UNTIL(w, w->got.cnt == 1, 5000));
+	assert_int_equal(w->got.of[0].a.verdict, NODE_UNREACHABLE);
+	assert_int_equal(w->node[0].sends, 1); /* not repeated, as for a full queue */
+	assert_int_equal(node_state(w, 0), CARRIER_DOWN);
+	world_free(w, 1);
+}
+
+/* --- what a node says of itself --------------------------------------------------------------------------------- */
+
+static void pruned_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	good_node(n, q, r);
+	if (is_probe(q))
+		r->body = q->nth == 1 ? "{\"result\":{\"chain\":\"regtest\",\"blocks\":900,\"headers\":901,"
+					"\"bestblockhash\":\"" SPENDER_HEX "\",\"pruned\":true,"
+					"\"pruneheight\":501,\"warnings\":[\"unknown rules\"]},\"error\":null}"
+				      : CHAIN_OK;
+}
+
+static void T26_T29_a_pruned_node_is_used_and_its_tip_and_what_it_lacks_are_shown(void **state)
+{
+	struct world *w = world_new(1, pruned_node, NULL, NULL);
+	struct carrier_node_info info;
+	char hex[HASH_HEX_SZ];
+
+	(void)state;
+	submit(w, 1);
+	assert_true(RUN_UNTIL(w, w->got.cnt == 1, 5000));
+	assert_int_equal(w->got.of[0].a.verdict, NODE_ACCEPTED);
+	carrier_node_info_get(w->carrier, 0, &info);
+	assert_int_equal(info.blocks, 900);
+	assert_int_equal(info.headers, 901);
+	hash256_to_display(hex, &info.best);
+	assert_string_equal(hex, SPENDER_HEX);
+	assert_string_equal(info.warning, "unknown rules");
+	assert_true(info.pruned);
+	assert_int_equal(info.prune_height, 501);
+	assert_true(info.lacks_blocks); /* 500 is still to be scanned */
 	world_free(w, 1);
 }
 
@@ -672,23 +913,31 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(no_node_means_no_answer),
-		cmocka_unit_test(an_accepted_penalty_is_answered_once),
-		cmocka_unit_test(no_fee_limit_is_set_and_credentials_are_sent),
+		cmocka_unit_test(T21_an_accepted_penalty_is_answered_once),
+		cmocka_unit_test(T21_no_fee_limit_is_set_and_credentials_are_sent),
 		cmocka_unit_test(a_connection_is_kept),
 		cmocka_unit_test(a_connection_closed_while_idle_costs_nothing),
 		cmocka_unit_test(a_refusal_carries_code_and_text),
 		cmocka_unit_test(one_accepting_node_outweighs_a_refusing_one),
 		cmocka_unit_test(a_full_work_queue_is_waited_for),
 		cmocka_unit_test(a_queue_that_stays_full_is_given_back_to_the_tower),
-		cmocka_unit_test(a_warming_node_is_waited_for_and_its_coming_is_told),
-		cmocka_unit_test(a_node_of_another_network_gets_nothing_until_it_answers_right),
+		cmocka_unit_test(T23_a_warming_node_is_waited_for_and_its_coming_is_told),
+		cmocka_unit_test(T40_a_node_of_another_network_gets_nothing_until_it_answers_right),
 		cmocka_unit_test(a_node_that_dies_in_the_middle_is_probed_again),
-		cmocka_unit_test(a_stopped_node_is_refused_and_comes_back),
+		cmocka_unit_test(T23_a_stopped_node_is_unreachable_and_comes_back),
 		cmocka_unit_test(a_node_that_never_answers_times_out),
 		cmocka_unit_test(resubmitting_under_way_gives_one_answer),
 		cmocka_unit_test(at_most_four_requests_are_in_flight),
 		cmocka_unit_test(more_than_the_queue_holds_is_given_back),
 		cmocka_unit_test(an_old_node_is_asked_with_two_parameters),
+		cmocka_unit_test(a_missing_input_is_explained),
+		cmocka_unit_test(T22_a_penalty_that_the_node_has_is_no_refusal),
+		cmocka_unit_test(a_conflict_names_the_transaction_in_the_way),
+		cmocka_unit_test(a_lookup_that_fails_leaves_the_verdict),
+		cmocka_unit_test(a_node_that_does_not_let_us_send_is_not_hammered),
+		cmocka_unit_test(a_sick_node_is_shown_and_another_one_takes_over),
+		cmocka_unit_test(T23_a_node_that_shuts_down_is_down),
+		cmocka_unit_test(T26_T29_a_pruned_node_is_used_and_its_tip_and_what_it_lacks_are_shown),
 		cmocka_unit_test(a_missing_cookie_file_is_waited_for),
 		cmocka_unit_test(a_new_cookie_is_read_after_401),
 		cmocka_unit_test(wrong_credentials_are_not_hammered),

@@ -83,14 +83,20 @@ static void answer(struct conn *c, const char *head, const char *body)
 {
 	struct fake_node *n = c->node;
 	bool probe = strstr(body, "\"getblockchaininfo\"") != NULL;
+	bool send = strstr(body, "\"sendrawtransaction\"") != NULL;
+	char method[40] = "";
 	const char *auth = strstr(head, "Authorization: ");
 	char auth_text[256] = "";
-	struct fake_request q = {.method = probe ? "getblockchaininfo" : "sendrawtransaction",
+	struct fake_request q = {.method = method,
 				 .body = body,
 				 .auth = auth_text,
-				 .nth = probe ? ++n->probes : ++n->sends,
+				 .nth = probe  ? ++n->probes
+					: send ? ++n->sends
+					       : ++n->lookups,
 				 .conn = c->nr};
 
+	if (strstr(body, "\"method\":\"") != NULL)
+		sscanf(strstr(body, "\"method\":\""), "\"method\":\"%39[a-z]", method);
 	if (auth != NULL)
 		sscanf(auth, "Authorization: %255[^\r]", auth_text);
 	c->reply = (struct fake_reply){.status = 200, .body = "{}"};

@@ -9,10 +9,10 @@
 enum fake_action { FAKE_SEND, FAKE_CLOSE, FAKE_HANG };
 
 struct fake_request {
-	const char *method; /* sendrawtransaction, getblockchaininfo */
+	const char *method;
 	const char *body;
 	const char *auth; /* value of the Authorization header, "" without one */
-	unsigned nth;     /* of this method at this node, from 1 */
+	unsigned nth;     /* at this node, from 1: of the probes, of the transactions, or of all others */
 	unsigned conn;    /* number of the connection it came by, from 1 */
 };
 
@@ -29,7 +29,7 @@ struct fake_node {
 	uint16_t port;
 	void (*script)(struct fake_node *n, const struct fake_request *q, struct fake_reply *r);
 	void *arg;
-	unsigned sends, probes, conns;
+	unsigned sends, probes, lookups, conns;
 	unsigned in_flight, in_flight_most;
 	uint64_t delay_ms; /* before each answer to sendrawtransaction */
 	void *conn_list;

@@ -63,6 +63,78 @@ static void another_txid_is_no_verdict(void **state)
 	assert_int_equal(judge(200, "{\"result\":7,\"error\":null,\"id\":1}").outcome, OUTCOME_NO_VERDICT);
 }
 
+/* Every row of section 17.3's table, the three meanings of -25, and what must never be taken for invalid. */
+static void T21_every_refusal_has_its_reason(void **state)
+{
+	static const struct {
+		int code;
+		const char *text;
+		enum node_reason reason;
+	} rows[] = {
+		{-22, "TX decode failed. Make sure the tx has at least one input.", REASON_UNDECODABLE},
+		{-25, "bad-txns-inputs-missingorspent", REASON_INPUTS},
+		{-25, "Inputs missing or spent", REASON_INPUTS},
+		{-25, "Missing inputs", REASON_INPUTS},
+		{-25, "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)", REASON_FEE_LIMIT},
+		{-25, "Unspendable output exceeds maximum configured by user (maxburnamount)",
+		 REASON_BURN_LIMIT},
+		{-25, "what nobody has heard of", REASON_OTHER},
+		{-26, "min relay fee not met, 100 < 110", REASON_FEE_LOW},
+		{-26, "mempool min fee not met, 200 < 1000", REASON_FEE_LOW},
+		{-26, "mempool full", REASON_FEE_LOW},
+		{-26, "insufficient fee, rejecting replacement", REASON_CONFLICT},
+		{-26, "txn-mempool-conflict", REASON_CONFLICT},
+		{-26, "too many potential replacements, rejecting", REASON_CONFLICT},
+		{-26, "replacement-adds-unconfirmed, replacement", REASON_CONFLICT},
+		{-26, "bip125-replacement-disallowed, replacement", REASON_CONFLICT},
+		{-26, "non-final", REASON_TIMING},
+		{-26, "non-BIP68-final", REASON_TIMING},
+		{-26, "bad-txns-premature-spend-of-coinbase, tried", REASON_TIMING},
+		{-26, "too-long-mempool-chain, too many descendants", REASON_CHAIN_LIMIT},
+		{-26, "TRUC-violation, version=3 tx", REASON_CHAIN_LIMIT},
+		{-26, "dust", REASON_POLICY},
+		{-26, "dust, tx with dust output must be 0-fee", REASON_POLICY},
+		{-26, "scriptpubkey", REASON_POLICY},
+		{-26, "version", REASON_POLICY},
+		{-26, "tx-size", REASON_POLICY},
+		{-26, "tx-size-small", REASON_POLICY},
+		{-26, "scriptsig-size", REASON_POLICY},
+		{-26, "scriptsig-not-pushonly", REASON_POLICY},
+		{-26, "bare-multisig", REASON_POLICY},
+		{-26, "multi-op-return", REASON_POLICY},
+		{-26, "bad-txns-nonstandard-inputs", REASON_POLICY},
+		{-26, "bad-witness-nonstandard", REASON_POLICY},
+		{-26, "bad-txns-too-many-sigops", REASON_POLICY},
+		{-26, "non-mandatory-script-verify-flag (Witness program hash mismatch)", REASON_POLICY},
+		{-26, "mempool-script-verify-flag-failed (Signature must be zero)", REASON_POLICY},
+		{-26, "mandatory-script-verify-flag-failed (Invalid signature)", REASON_INVALID},
+		{-26, "bad-txns-in-belowout, value in (1) < value out (2)", REASON_INVALID},
+		{-26, "bad-txns-inputs-duplicate", REASON_INVALID},
+		{-26, "bad-txns-vin-empty", REASON_INVALID},
+		{-26, "bad-txns-vout-empty", REASON_INVALID},
+		{-26, "bad-txns-vout-toolarge", REASON_INVALID},
+		{-26, "bad-txns-txouttotal-toolarge", REASON_INVALID},
+		{-26, "bad-txns-oversize", REASON_INVALID},
+		{-26, "bad-txns-prevout-null", REASON_INVALID},
+		{-26, "bad-cb-length", REASON_INVALID},
+		{-26, "coinbase", REASON_INVALID},
+		{-26, "bad-txns-spends-conflicting-tx", REASON_INVALID},
+		{-26, "a reason of a version to come", REASON_OTHER},
+		{-26, "", REASON_OTHER},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct carrier_verdict v = judge_error(500, rows[i].code, rows[i].text);
+
+		if (v.reason != rows[i].reason)
+			print_error("%d %s: reason %d\n", rows[i].code, rows[i].text, (int)v.reason);
+		assert_int_equal(v.outcome, OUTCOME_REFUSED);
+		assert_int_equal(v.reason, rows[i].reason);
+		assert_int_equal(v.code, rows[i].code);
+	}
+}
+
 static void only_codes_about_the_transaction_refuse_it(void **state)
 {
 	static const char *const reasons[] = {
@@ -107,16 +179,18 @@ static void a_sick_or_starting_node_says_nothing_about_the_transaction(void **st
 	(void)state;
 	check(500, -28, "Loading block index...", OUTCOME_WARMUP, -28);
 	check(500, -28, "Verifying blocks...", OUTCOME_WARMUP, -28);
-	check(404, -32601, "Method not found", OUTCOME_NO_VERDICT, -32601);
-	check(400, -32600, "Invalid Request object", OUTCOME_NO_VERDICT, -32600);
-	check(500, -32700, "Parse error", OUTCOME_NO_VERDICT, -32700);
-	check(500, -3, "JSON value of type null is not of expected type", OUTCOME_NO_VERDICT, -3);
+	check(404, -32601, "Method not found", OUTCOME_NO_METHOD, -32601);
+	check(400, -32600, "Invalid Request object", OUTCOME_MALFORMED, -32600);
+	check(500, -32700, "Parse error", OUTCOME_MALFORMED, -32700);
+	check(500, -3, "JSON value of type null is not of expected type", OUTCOME_MALFORMED, -3);
+	check(500, -8, "maxfeerate", OUTCOME_MALFORMED, -8);
+	check(500, -9, "not connected", OUTCOME_NOT_READY, -9);
+	check(500, -10, "in initial download", OUTCOME_NOT_READY, -10);
+	check(500, -7, "Out of memory", OUTCOME_SICK, -7);
+	check(500, -20, "Database error", OUTCOME_SICK, -20);
+	check(500, -32603, "Internal error", OUTCOME_SICK, -32603);
 	check(500, -5, "No such mempool or blockchain transaction", OUTCOME_NO_VERDICT, -5);
-	check(500, -8, "maxfeerate", OUTCOME_NO_VERDICT, -8);
-	check(500, -9, "not connected", OUTCOME_NO_VERDICT, -9);
-	check(500, -10, "in initial download", OUTCOME_NO_VERDICT, -10);
-	check(500, -20, "Database error", OUTCOME_NO_VERDICT, -20);
-	check(500, -32603, "Internal error", OUTCOME_NO_VERDICT, -32603);
+	check(500, -4242, "a code of a version to come", OUTCOME_NO_VERDICT, -4242);
 	check(500, -1, "sendrawtransaction hexstring ( maxfeerate )", OUTCOME_PARAMS, -1);
 	check(500, -32602, "wrong number of params", OUTCOME_PARAMS, -32602);
 }
@@ -127,9 +201,12 @@ static void http_errors_without_json_are_told_apart(void **state)
 	assert_int_equal(judge(401, "").outcome, OUTCOME_AUTH);
 	assert_int_equal(judge(403, "").outcome, OUTCOME_FORBIDDEN);
 	assert_int_equal(judge(503, "Work queue depth exceeded").outcome, OUTCOME_BUSY);
-	assert_int_equal(judge(503, "").outcome, OUTCOME_BUSY);
-	assert_int_equal(judge(404, "").outcome, OUTCOME_NO_VERDICT);
-	assert_int_equal(judge(405, "JSONRPC server handles only POST requests").outcome, OUTCOME_NO_VERDICT);
+	assert_int_equal(judge(503, "Request rejected during server shutdown").outcome, OUTCOME_STOPPING);
+	assert_int_equal(judge(503, "").outcome, OUTCOME_STOPPING);
+	assert_int_equal(judge(404, "").outcome, OUTCOME_NO_METHOD);
+	assert_int_equal(judge(405, "JSONRPC server handles only POST requests").outcome, OUTCOME_MALFORMED);
+	assert_int_equal(judge(400, "").outcome, OUTCOME_MALFORMED);
+	assert_int_equal(judge(413, "").outcome, OUTCOME_MALFORMED);
 	assert_int_equal(judge(500, "<html>").outcome, OUTCOME_NO_VERDICT);
 }
 
@@ -177,7 +254,7 @@ static void the_text_is_cut_and_printable(void **state)
 		assert_true(*p >= 0x20 && *p <= 0x7e);
 }
 
-static void chain_is_compared_with_ours(void **state)
+static void T40_chain_is_compared_with_ours(void **state)
 {
 	static const struct {
 		const char *chain;
@@ -209,11 +286,62 @@ static void chain_is_compared_with_ours(void **state)
 	}
 }
 
+static struct carrier_chain_info chain_of(const char *members)
+{
+	struct carrier_chain_info info;
+	struct carrier_verdict v;
+	char body[512];
+
+	snprintf(body, sizeof(body), "{\"result\":{\"chain\":\"regtest\"%s},\"error\":null}", members);
+	carrier_judge_chain(&v, &info, 200, body, strlen(body), network_get(NET_REGTEST));
+	assert_int_equal(v.outcome, OUTCOME_ACCEPTED);
+	return info;
+}
+
+static void T26_a_nodes_tip_and_warnings_are_read_in_every_version(void **state)
+{
+	struct carrier_chain_info i = chain_of("");
+	char hex[HASH_HEX_SZ];
+
+	(void)state;
+	assert_true(hash256_is_zero(&i.best));
+	assert_int_equal(i.blocks, 0);
+	assert_string_equal(i.warning, "");
+	i = chain_of(",\"blocks\":7,\"headers\":9,\"bestblockhash\":\"" TXID
+		     "\",\"warnings\":\"old \\u0007way\"");
+	hash256_to_display(hex, &i.best);
+	assert_string_equal(hex, TXID);
+	assert_int_equal(i.blocks, 7);
+	assert_int_equal(i.headers, 9);
+	assert_string_equal(i.warning, "old  way");
+	i = chain_of(",\"bestblockhash\":\"12\",\"blocks\":-3,\"warnings\":[\"first\",\"second\"]");
+	assert_true(hash256_is_zero(&i.best));
+	assert_int_equal(i.blocks, 0);
+	assert_string_equal(i.warning, "first");
+	assert_string_equal(chain_of(",\"warnings\":[]").warning, "");
+}
+
+static void T29_a_pruned_node_says_what_it_still_has(void **state)
+{
+	struct carrier_chain_info i = chain_of(",\"pruned\":true,\"pruneheight\":550");
+
+	(void)state;
+	assert_true(i.pruned);
+	assert_int_equal(i.prune_height, 550);
+	i = chain_of(",\"pruned\":false");
+	assert_false(i.pruned);
+	assert_int_equal(i.prune_height, 0);
+	assert_int_equal(chain_of(",\"pruned\":true").prune_height, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_txid_in_answer_is_acceptance),
 		cmocka_unit_test(another_txid_is_no_verdict),
+		cmocka_unit_test(T21_every_refusal_has_its_reason),
+		cmocka_unit_test(T26_a_nodes_tip_and_warnings_are_read_in_every_version),
+		cmocka_unit_test(T29_a_pruned_node_says_what_it_still_has),
 		cmocka_unit_test(only_codes_about_the_transaction_refuse_it),
 		cmocka_unit_test(known_or_confirmed_is_acceptance),
 		cmocka_unit_test(a_sick_or_starting_node_says_nothing_about_the_transaction),
@@ -221,7 +349,7 @@ int main(void)
 		cmocka_unit_test(rubbish_is_no_verdict),
 		cmocka_unit_test(the_body_decides_whatever_the_status),
 		cmocka_unit_test(the_text_is_cut_and_printable),
-		cmocka_unit_test(chain_is_compared_with_ours),
+		cmocka_unit_test(T40_chain_is_compared_with_ours),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

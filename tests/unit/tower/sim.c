@@ -92,7 +92,11 @@ unsigned sim_sent(const struct sim *s, const struct hash256 *txid)
 
 static void open_tower(struct sim *s)
 {
-	const struct tower_ops ops = {on_watch_add, on_watch_del, on_broadcast, on_ack, on_reset};
+	const struct tower_ops ops = {.watch_add = on_watch_add,
+				      .watch_del = on_watch_del,
+				      .broadcast = on_broadcast,
+				      .block_ack = on_ack,
+				      .session_reset = on_reset};
 	const char *why = "";
 
 	if (store_open(&s->st, s->db, &why) < 0)
@@ -106,7 +110,11 @@ static void open_tower(struct sim *s)
 void sim_open(struct sim *s)
 {
 	memset(s, 0, sizeof(*s));
-	s->cfg = (struct tower_config){network_get(NET_REGTEST), 10000, 4320, 6, 6, false};
+	s->cfg = (struct tower_config){.network = network_get(NET_REGTEST),
+				       .subscription_slots = 10000,
+				       .subscription_duration = 4320,
+				       .expiry_delta = 6,
+				       .rebroadcast_blocks = 6};
 	snprintf(s->dir, sizeof(s->dir), "/tmp/vigil-tower-XXXXXX");
 	assert_non_null(mkdtemp(s->dir));
 	snprintf(s->db, sizeof(s->db), "%s/db", s->dir);
@@ -544,7 +552,11 @@ uint32_t sim_slots(struct sim *s, unsigned user)
 
 void sim_result(struct sim *s, const struct tx *penalty, enum node_verdict v, int32_t code)
 {
-	struct node_answer a = {v, v == NODE_SENT_P2P ? 1 : 0, 99, code, code == 0 ? NULL : "because", NULL};
+	struct node_answer a = {.verdict = v,
+				.peer_cnt = v == NODE_SENT_P2P ? 1 : 0,
+				.at_ns = 99,
+				.code = code,
+				.text = code == 0 ? NULL : "because"};
 
 	tower_broadcast_result(s->t, &penalty->txid, &a);
 }
