@@ -28,6 +28,21 @@ void net_lwip_set_clock(uint64_t now_ns)
 	clock_ns = now_ns;
 }
 
+/* lwIP starts its persist timer when a segment waits for a closed window, and stops it when it sends one.  The peer can
+   end the wait in other ways: it acknowledges the probe, which was the segment's only byte, without opening the window.
+   Then the timer finds nothing to probe with, or something under way, and asserts (2.1.3, tcp_slowtmr). */
+void net_lwip_stop_idle_persist(void)
+{
+	for (struct tcp_pcb *pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+		if (pcb->persist_backoff == 0 || (pcb->unsent != NULL && pcb->unacked == NULL))
+			continue;
+		pcb->persist_backoff = 0;
+		/* What is under way must not wait for ever. */
+		if (pcb->unacked != NULL && pcb->rtime < 0)
+			pcb->rtime = 0;
+	}
+}
+
 u16_t lwip_standard_chksum(const void *dataptr, int len);
 
 /* lwIP's portable sum is what bounds its throughput: it adds 16 bits at a time. */

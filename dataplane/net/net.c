@@ -203,6 +203,8 @@ unsigned net_poll(struct net *n, uint64_t now_ns)
 	if (n->now_ns - n->tick_ns >= NET_TICK_NS) {
 		n->tick_ns = n->now_ns;
 		net_port_tick(n);
+		if (sys_timeouts_sleeptime() == 0)
+			net_lwip_stop_idle_persist();
 		sys_check_timeouts();
 		net_ip6_tick(n);
 		net_conn_tick(n);

@@ -130,6 +130,7 @@ struct net {
 /* lwip_override.c */
 void net_lwip_overrides(void);
 void net_lwip_set_clock(uint64_t now_ns);
+void net_lwip_stop_idle_persist(void); /* before the timers of lwIP */
 
 /* frame.c: whether a received frame is anything the stack should see: ARP, neighbour discovery, and TCP or
    ping from a plausible sender to our own address.  Everything else could only reach code that Vigil has no

@@ -299,6 +299,38 @@ static void a_window_that_opens_from_nothing_does_no_harm(void **state)
 }
 
 /* A segment size in the middle of a connection: lwIP would believe it, and assert on what is queued. */
+/* The only byte that waits for a closed window goes out as the probe, and its acknowledgement leaves the window closed:
+   lwIP's timer would go on probing with nothing, which it asserts that it never does. */
+static int acknowledge_probes(const struct node *self)
+{
+	uint8_t f[WIRE_FRAME_MAX];
+	struct wire_tcp t, s;
+	struct watch v;
+
+	(void)self;
+	NODE_REQUIRE(set_up(true));
+	NODE_REQUIRE(shake_hands(&v, &t, 0));
+	for (unsigned i = 0; i < 3; i++) {
+		bool probed = false;
+
+		NODE_REQUIRE(net_send(v.c, (const uint8_t *)"x", 1) == 1);
+		for (unsigned tries = 0; !probed && tries < 20; tries++)
+			probed = next_tcp(&s, f) && s.sz == 1;
+		NODE_REQUIRE(probed);
+		t.ack = s.seq + 1;
+		NODE_REQUIRE(put_tcp(&t));
+		turn(5000);
+	}
+	NODE_REQUIRE(v.closed == 0);
+	return 0;
+}
+
+static void a_probe_that_is_acknowledged_in_a_closed_window_does_no_harm(void **state)
+{
+	(void)state;
+	node_alone(acknowledge_probes, "net_null0,no-rx=1");
+}
+
 static int shrink_segments(const struct node *self)
 {
 	static const uint8_t option[2][8] = {{2, 4, 0, 10, 1, 1, 1, 0}, {1, 3, 3, 1, 2, 4, 0, 10}};
@@ -456,6 +488,7 @@ int main(void)
 		cmocka_unit_test(frames_that_are_not_for_us_never_reach_the_stack),
 		cmocka_unit_test(a_syn_to_a_port_without_listener_is_reset),
 		cmocka_unit_test(a_window_that_opens_from_nothing_does_no_harm),
+		cmocka_unit_test(a_probe_that_is_acknowledged_in_a_closed_window_does_no_harm),
 		cmocka_unit_test(a_segment_size_in_the_middle_of_a_connection_is_not_believed),
 		cmocka_unit_test(a_peer_that_leaves_gaps_cannot_take_all_buffers),
 		cmocka_unit_test(rubbish_kills_connections_at_most),
