@@ -82,7 +82,10 @@ class Connection:
 
     def reset(self):
         """Ends with RST instead of FIN."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        try:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        except OSError:
+            pass  # its thread has just closed it
         self.close()
 
     def close(self):
