@@ -2,6 +2,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 
 /* RPC error codes that the table of section 17.2 tells apart. */
@@ -40,12 +41,29 @@ const char *carrier_outcome_name(enum carrier_outcome o)
 	return names[o];
 }
 
+#define HEX_WHOLE 31u /* hex digits in a row that are left as they are; txids and scripts are longer */
+#define HEX_KEPT  8u  /* of a longer row */
+
+/* btcd puts the penalty's txid, the one it spends and whole scripts before the reason or around it: of each its
+   beginning is enough, and the reason must have room. */
 void carrier_set_text(struct carrier_verdict *v, const char *text)
 {
 	size_t n = 0;
 
-	for (; text[n] != '\0' && n < sizeof(v->text) - 1; n++)
-		v->text[n] = text[n] >= 0x20 && text[n] <= 0x7e ? text[n] : ' ';
+	while (*text != '\0' && n < sizeof(v->text) - 1) {
+		size_t run = strspn(text, "0123456789abcdefABCDEF");
+
+		if (run > HEX_WHOLE && n + HEX_KEPT + 2 < sizeof(v->text)) {
+			memcpy(v->text + n, text, HEX_KEPT);
+			memcpy(v->text + n + HEX_KEPT, "..", 2);
+			n += HEX_KEPT + 2;
+			text += run;
+			continue;
+		}
+		/* A row of digits as a whole, so that it is measured once. */
+		for (size_t i = 0; i < (run > 0 ? run : 1) && n < sizeof(v->text) - 1; i++, text++)
+			v->text[n++] = *text >= 0x20 && *text <= 0x7e ? *text : ' ';
+	}
 	v->text[n] = '\0';
 }
 

@@ -28,7 +28,7 @@ struct carrier_verdict {
 	enum carrier_outcome outcome;
 	enum node_reason reason; /* of ACCEPTED and REFUSED */
 	int32_t code;            /* RPC error code; 0 without one */
-	char text[160];          /* printable ASCII; "" when plainly accepted */
+	char text[160];          /* printable ASCII, long hex numbers cut short; "" when plainly accepted */
 };
 
 /* The answer to sendrawtransaction of txid, by HTTP status and body. */

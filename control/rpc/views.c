@@ -338,7 +338,7 @@ static json_t *tracker_row(const struct tracker_view *t)
 static bool put_tracker(void *arg, const struct tower_found *f)
 {
 	struct page *p = arg;
-	size_t row_sz = 750 + 20 * (size_t)__builtin_popcountll(f->tr.peers.written | f->tr.peers.announced);
+	size_t row_sz = 820 + 20 * (size_t)__builtin_popcountll(f->tr.peers.written | f->tr.peers.announced);
 	uint8_t key[RPC_APPT_KEY_SZ];
 
 	key_of(key, f);

@@ -138,6 +138,8 @@ enum tracker_state {
 };
 const char *tracker_state_name(enum tracker_state s);
 
+#define TOWER_NODE_TEXT_SZ 160u /* of a node's reason, with its NUL */
+
 struct tracker_view {
 	struct user_id user;
 	struct locator locator;
@@ -153,7 +155,7 @@ struct tracker_view {
 	/* What they did with it in this session of the link; bit n: peer_id n. */
 	struct link_bcast_peers peers;
 	int32_t node_code; /* last RPC answer; 0 accepted */
-	char node_text[96];
+	char node_text[TOWER_NODE_TEXT_SZ];
 	/* CLOCK_MONOTONIC of this boot, 0 unknown: the demo's and the metrics' latencies. */
 	uint64_t last_byte_ns, hit_ns, sent_ns;
 };

@@ -166,7 +166,7 @@ struct penalty {
 	enum tracker_state state; /* UNSENT, SENT or REFUSED */
 	uint32_t since, tries, peer_cnt;
 	int32_t code;
-	char text[96];
+	char text[TOWER_NODE_TEXT_SZ];
 	struct link_bcast_peers peers;
 	uint64_t last_byte_ns, hit_ns, sent_ns;
 	uint64_t next_ns; /* when to try again; UINT64_MAX: only by the rule of blocks */

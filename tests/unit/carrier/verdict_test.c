@@ -23,7 +23,7 @@ static struct carrier_verdict judge(long http, const char *body)
 
 static struct carrier_verdict judge_error(long http, int code, const char *text)
 {
-	char body[512];
+	char body[1024];
 
 	snprintf(body, sizeof(body),
 		 "{\"result\":null,\"error\":{\"code\":%d,\"message\":\"%s\"},\"id\":\"vigil\"}", code, text);
@@ -254,6 +254,32 @@ static void the_text_is_cut_and_printable(void **state)
 		assert_true(*p >= 0x20 && *p <= 0x7e);
 }
 
+/* As btcd words them: the reason stands behind numbers of 64 digits. */
+static void long_hex_numbers_leave_room_for_the_reason(void **state)
+{
+	struct carrier_verdict v;
+
+	(void)state;
+	v = judge_error(200, -26,
+			"TX rejected: transaction " TXID
+			" has 10 fees which is under the required amount of 182");
+	assert_string_equal(
+		v.text,
+		"TX rejected: transaction 191b267e.. has 10 fees which is under the required amount of 182");
+	v = judge_error(200, -25,
+			"TX rejected: failed to validate input " TXID ":0 which references output " TXID
+			":1 - signature not empty on failed checksig (input witness [" TXID TXID " 01], input "
+			"script bytes , prev output script bytes 0020" TXID ")");
+	assert_int_equal(v.outcome, OUTCOME_REFUSED);
+	assert_non_null(strstr(v.text, "failed to validate input 191b267e..:0 which references output "
+				       "191b267e..:1 - signature not empty on failed checksig (input"));
+	/* Shorter ones are left alone, and so is one that ends the text. */
+	v = judge_error(200, -26, "dust 00112233445566778899aabbccddee0");
+	assert_string_equal(v.text, "dust 00112233445566778899aabbccddee0");
+	v = judge_error(200, -26, TXID);
+	assert_string_equal(v.text, "191b267e..");
+}
+
 static void T40_chain_is_compared_with_ours(void **state)
 {
 	static const struct {
@@ -349,6 +375,7 @@ int main(void)
 		cmocka_unit_test(rubbish_is_no_verdict),
 		cmocka_unit_test(the_body_decides_whatever_the_status),
 		cmocka_unit_test(the_text_is_cut_and_printable),
+		cmocka_unit_test(long_hex_numbers_leave_room_for_the_reason),
 		cmocka_unit_test(T40_chain_is_compared_with_ours),
 	};
 
