@@ -116,6 +116,7 @@ class Lab:
     def client(self, tower, rng, form=CURRENT):
         client = Client("127.0.0.1", tower.port, rng.randrange(1, secp.N), form=form)
         client.timeout *= SLOW
+        client.netns = tower.control_namespace
         wait_until(lambda: registered(client), "the tower to take registrations")
         return client
 

@@ -413,6 +413,7 @@ class Tower:
         self.memory_mb = 256
         self.user = None  # the test's own
         self.suffix = ""  # of the programs: "-kill" for those of tests/kill
+        self.control_namespace = None  # the test's own; for a node whose RPC is inside another
         self.settings = {
             "tower": {"network": network, "data-dir": str(self.folder / "data")},
             "api": {"port": "0"},
@@ -460,7 +461,9 @@ class Tower:
     def start_control(self, wait=True, env=None):
         config = self.write_config()
         argv = [path_of("vigild" + self.suffix), "--config", str(config)]
-        self.control = Program("vigild", argv, self.folder, user=self.user, env=env)
+        self.control = Program(
+            "vigild", argv, self.folder, self.control_namespace, self.user, env=env
+        )
         if wait:
             self.wait_api()
 

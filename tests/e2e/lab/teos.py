@@ -3,6 +3,7 @@
 import hashlib
 import http.client
 import json
+import socket
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -87,10 +88,15 @@ class Client:
         self.form = form or generation
         self.tower_id = tower_id
         self.timeout = timeout
+        self.netns = None  # where the tower is; None: here
 
     def post(self, path, body, raw=None, headers=None):
         """(status, parsed body, headers); body may be anything that JSON can carry."""
         conn = http.client.HTTPConnection(self.host, self.port, timeout=self.timeout)
+        if self.netns is not None:
+            conn.sock = self.netns.call(
+                lambda: socket.create_connection((self.host, self.port), self.timeout)
+            )
         separators = (", ", ": ") if self.generation == LEGACY else (",", ":")
         data = raw if raw is not None else json.dumps(body, separators=separators).encode()
         sent = {"Content-Type": "application/json", "Content-Length": str(len(data))}
