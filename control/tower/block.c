@@ -15,6 +15,7 @@ static const struct slice from_start = {NULL, 0};
 /* The hits of one locator in one block: normally one, two if both ends of two txids agree. */
 struct group {
 	struct change *c; /* NULL: only answer */
+	bool answered;
 	struct tower *t;
 	const struct link_hit_info *h;
 	size_t cnt;
@@ -133,7 +134,8 @@ static void create_tracker(struct group *g, const struct appointment_key *a, uin
 
 	put_tracker(g->c, a, &r);
 	change_put(g->c, STORE_BY_PENALTY, &by_penalty, from_start);
-	put_undo(g->c, h->rec.height, UNDO_CREATED, a, &(struct undo_row){.slots = 0});
+	put_undo(g->c, h->rec.height, UNDO_CREATED, a,
+		 &(struct undo_row){.appointment = {h->raw, h->raw == NULL ? 0 : h->rec.raw_sz}});
 	if (u != NULL)
 		u->row.tracker_cnt++;
 	if (r.confirmed_height != HEIGHT_NONE) {
@@ -216,8 +218,10 @@ static bool breach_one(void *arg, struct slice key, struct slice value)
 		return true;
 	h = open_blob(g->t, g, &r, &sz, &penalty);
 	if (g->c == NULL) {
-		if (h != NULL)
+		if (h != NULL) {
 			answer(g->t, h, &penalty, sz);
+			g->answered = true;
+		}
 	} else if (h != NULL) {
 		create_tracker(g, &a, r.epoch, h, &penalty, sz);
 	} else {
@@ -236,13 +240,14 @@ static void breach_group(struct group *g)
 		g->c->failed = true;
 }
 
-void hit_answer(struct tower *t, const struct link_hit_info *h)
+bool hit_answer(struct tower *t, const struct link_hit_info *h)
 {
 	struct group g = {.t = t, .h = h, .cnt = 1, .height = h->rec.height};
 
 	if (t->has_tip && g.height < t->tip.height)
 		g.height = t->tip.height;
 	breach_group(&g);
+	return g.answered;
 }
 
 /* --- confirmations ---------------------------------------------------------------------------------------------- */
@@ -448,7 +453,7 @@ static void apply_hits(struct change *c, struct link_hit_info *h, size_t cnt, ui
 	for (size_t i = 0, n; i < cnt; i += n) {
 		for (n = 1; i + n < cnt && memcmp(h[i].rec.locator.b, h[i + n].rec.locator.b, LOCATOR_SZ) == 0;)
 			n++;
-		struct group g = {c, c->t, h + i, n, alive_height};
+		struct group g = {.c = c, .t = c->t, .h = h + i, .cnt = n, .height = alive_height};
 
 		breach_group(&g);
 	}
@@ -464,6 +469,8 @@ static size_t staged_of(struct tower *t, const struct hash256 *hash)
 	for (size_t i = 0; i < t->staged_cnt; i++)
 		if (hash256_eq(&t->staged[i].rec.block_hash, hash))
 			t->staged[n++] = t->staged[i];
+		else
+			free(t->staged[i].raw);
 	t->staged_cnt = n;
 	return n;
 }
@@ -524,7 +531,8 @@ int block_connect(struct tower *t, const struct link_block_connected *rec)
 	rc = change_commit_acked(&c, rec->height, &rec->hash);
 	if (rc == 0) {
 		KILL_POINT("tower:after-block");
-		t->staged_cnt = 0;
+		staged_clear(t);
+		reorged_send(t);
 		penalties_after_block(t);
 		penalties_send_due(t, SEND_PER_TICK);
 		log_debug("block", "Block connected", log_u64("height", rec->height),
@@ -544,7 +552,7 @@ int block_repeated(struct tower *t, const struct link_block_connected *rec)
 	chain_put_tip(&c, t->tip.height, &t->tip.hash, rec->height);
 	rc = change_commit_acked(&c, rec->height, &rec->hash);
 	if (rc == 0)
-		t->staged_cnt = 0;
+		staged_clear(t);
 	return rc;
 }
 

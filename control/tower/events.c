@@ -44,18 +44,27 @@ static void pop(struct tower *t)
 	t->ev_first = e->next;
 	if (t->ev_first == NULL)
 		t->ev_last = NULL;
+	if (e->kind == EV_HIT)
+		free(e->u.hit.raw);
 	free(e);
+}
+
+void staged_clear(struct tower *t)
+{
+	for (size_t i = 0; i < t->staged_cnt; i++)
+		free(t->staged[i].raw);
+	t->staged_cnt = 0;
 }
 
 void events_clear(struct tower *t)
 {
 	while (t->ev_first != NULL)
 		pop(t);
-	t->staged_cnt = 0;
+	staged_clear(t);
 	t->stalled = false;
 }
 
-static void stage(struct tower *t, const struct link_hit_info *h)
+static void stage(struct tower *t, struct link_hit_info *h)
 {
 	if (t->staged_cnt == t->staged_cap) {
 		t->staged_cap = t->staged_cap == 0 ? 64 : t->staged_cap * 2;
@@ -64,6 +73,7 @@ static void stage(struct tower *t, const struct link_hit_info *h)
 			abort();
 	}
 	t->staged[t->staged_cnt++] = *h;
+	h->raw = NULL;
 }
 
 static int refuse(struct tower *t, const char *what, uint32_t height, const struct hash256 *hash)
@@ -114,7 +124,7 @@ static int disconnected(struct tower *t, const struct link_block_disconnected *r
 	return disconnect_to(t, rec->height - 1);
 }
 
-static int apply(struct tower *t, const struct event *e)
+static int apply(struct tower *t, struct event *e)
 {
 	switch (e->kind) {
 	case EV_START:
@@ -185,7 +195,12 @@ void tower_hit(struct tower *t, const struct link_hit *rec, const uint8_t *raw)
 	e->u.hit.rec = *rec;
 	if (raw != NULL && rec->raw_sz > 0 && tx_parse(raw, rec->raw_sz, false, &tx, &used) == PARSE_OK)
 		e->u.hit.out_cnt = tx.out_cnt;
-	hit_answer(t, &e->u.hit);
+	if (hit_answer(t, &e->u.hit) && raw != NULL && rec->raw_sz > 0) {
+		e->u.hit.raw = malloc(rec->raw_sz);
+		if (e->u.hit.raw == NULL)
+			abort();
+		memcpy(e->u.hit.raw, raw, rec->raw_sz);
+	}
 	KILL_POINT("tower:after-hit");
 	drain(t);
 }

@@ -117,8 +117,10 @@ struct tip_row {
 void tip_row_encode(uint8_t out[TIP_ROW_SZ], const struct tip_row *r);
 bool tip_row_decode(struct slice v, struct tip_row *r);
 
-/* CREATED and CONFIRMED hold nothing but a version.  INVALID: what was deleted, and slots that the user lost with it beyond
-   its own (when the same key was found invalid twice in one block).  COMPLETED: the slots given back and both rows. */
+/* CREATED: the dispute's raw transaction in the place of the appointment, empty where it is not known.  CONFIRMED: nothing.
+   INVALID: what was deleted, and slots that the user lost with it beyond its own (when the same key was found invalid
+   twice in one block); a tracker part, of one byte, says that its own slots were given back.  COMPLETED: the slots
+   given back and both rows. */
 #define UNDO_ROW_HEAD_SZ 9u
 struct undo_row {
 	uint32_t slots;

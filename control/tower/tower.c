@@ -278,6 +278,7 @@ void tower_free(struct tower *t)
 	}
 	events_clear(t);
 	free(t->staged);
+	reorged_free(&t->reorged);
 	penalties_free(t);
 	free(t->plain.p);
 	free(t->appointment.p);

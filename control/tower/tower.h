@@ -21,7 +21,13 @@
             balances are corrected by sums, a newer row is never overwritten by an older one, and a user who
             registered anew after having been outdated keeps the new registration only.  What a late
             hit does is filed under the block of its transaction, as if the appointment had always been there.
-            Beyond TOWER_UNDO_DEPTH blocks only the chain is undone. */
+            Beyond TOWER_UNDO_DEPTH blocks only the chain is undone.
+   Reorgs   A penalty whose block is disconnected is sent again at once, and once more with the next block that is
+            connected.  A tracker whose dispute is disconnected is gone (its appointment is watched again and answered anew
+            when the dispute returns); with the next connected block the dispute and then the penalty are sent once,
+            so that nobody has to wait for the other side to publish it again.  The dispute's bytes are kept with the
+            undo row; those of a late hit (which come without) are not known, and then the penalty goes alone.
+            Whatever a node says to these two, nothing is deleted. */
 #ifndef VIGIL_TOWER_TOWER_H
 #define VIGIL_TOWER_TOWER_H
 

@@ -8,6 +8,7 @@
      chain.c      headers, tip, resume point                      purge.c  deleting what has been dead long enough
      change.c     one atomic change: a batch, edited users, and what follows once it is written
      penalty.c    penalties under way: sent, refused, sent again
+     reorg.c      disputes and penalties that a reorg took off the chain, sent again once
      breach.c     decrypting and checking a penalty               rows.c   keys and values as bytes */
 #ifndef VIGIL_TOWER_TOWER_PRIV_H
 #define VIGIL_TOWER_TOWER_PRIV_H
@@ -21,6 +22,7 @@
 	4096u /* trackers resolved in one batch; the rest follow with the next block or tick */
 #define PURGE_PER_TICK 1024u
 #define SEND_PER_TICK  512u
+#define REORGED_MAX    4096u /* transactions kept for being sent again after a reorg */
 
 struct buf {
 	uint8_t *p;
@@ -33,6 +35,19 @@ struct slice buf_copy(struct buf *b, struct slice src);
 /* Rows of one kind, as seen by tower_info. */
 struct levels {
 	int64_t users, appointments, trackers;
+};
+
+/* One that was undone with a block.  raw: the dispute, then the penalty. */
+struct reorged {
+	struct reorged *next;
+	struct appointment_key key;
+	struct hash256 dispute, penalty;
+	uint32_t epoch, dispute_sz, penalty_sz;
+	uint8_t raw[];
+};
+struct reorged_list {
+	struct reorged *first;
+	uint32_t cnt;
 };
 
 struct tower {
@@ -57,6 +72,7 @@ struct tower {
 	struct link_hit_info *staged;     /* hits of the block to come */
 	size_t staged_cnt, staged_cap;
 	bool stalled; /* the first event could not be written */
+	struct reorged_list reorged;
 
 	struct buf plain, appointment, tracker, undo;
 };
@@ -191,14 +207,17 @@ void penalties_free(struct tower *t);
 
 /* --- blocks ----------------------------------------------------------------------------------------------------- */
 
-/* A hit without its raw transaction: what is left to do when its block is applied. */
+/* What is left to do with a hit when its block is applied. */
 struct link_hit_info {
 	struct link_hit rec;
 	uint32_t out_cnt; /* 0: not known */
+	/* The dispute, of a hit that was answered with a penalty; NULL: not known, or not wanted.  Owned by the event, then by
+	   the staged hit. */
+	uint8_t *raw;
 };
 
-/* Decrypts and broadcasts at once; writes nothing. */
-void hit_answer(struct tower *t, const struct link_hit_info *h);
+/* Decrypts and broadcasts at once; writes nothing.  True if there was a penalty for it. */
+bool hit_answer(struct tower *t, const struct link_hit_info *h);
 /* 0 or -errno, and then nothing happened. */
 int block_connect(struct tower *t, const struct link_block_connected *rec);
 int block_repeated(struct tower *t, const struct link_block_connected *rec);
@@ -206,6 +225,19 @@ int block_late_hit(struct tower *t, const struct link_hit_info *h);
 int block_disconnect(struct tower *t);
 /* Resolves what is due beyond COMPLETE_PER_BLOCK. */
 void block_complete_rest(struct tower *t);
+
+/* --- after a reorg (reorg.c) ------------------------------------------------------------------------------------ */
+
+/* A tracker that goes with its dispute's block.  dispute: its raw bytes, empty if they are not known. */
+void reorged_tracker(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r,
+		     struct slice dispute);
+/* A penalty whose block goes. */
+void reorged_penalty(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r);
+/* Moves all of src to dst; what would pass REORGED_MAX is forgotten. */
+void reorged_move(struct reorged_list *dst, struct reorged_list *src);
+void reorged_free(struct reorged_list *l);
+/* After a block was connected: sends what is not back on the chain. */
+void reorged_send(struct tower *t);
 
 /* Reads the tip at start. */
 int chain_load(struct tower *t);
@@ -218,6 +250,8 @@ bool chain_has(struct tower *t, uint32_t height, const struct hash256 *hash);
 
 void events_drain(struct tower *t);
 void events_clear(struct tower *t);
+/* Forgets the hits of the block to come. */
+void staged_clear(struct tower *t);
 void purge_some(struct tower *t, uint32_t limit);
 
 #endif

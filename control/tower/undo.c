@@ -11,6 +11,7 @@ static const struct slice none = {NULL, 0};
 struct undoing {
 	struct change *c;
 	uint32_t height;
+	struct reorged_list gone; /* to be sent again, if the change is written */
 };
 
 static void put_by_user(struct change *c, const struct appointment_key *a, uint32_t epoch)
@@ -41,7 +42,7 @@ static bool tracker_copy(struct undoing *x, const struct appointment_key *a, str
 	return true;
 }
 
-static void undo_created(struct undoing *x, const struct appointment_key *a)
+static void undo_created(struct undoing *x, const struct appointment_key *a, const struct undo_row *row)
 {
 	struct change *c = x->c;
 	struct user_edit *u;
@@ -64,6 +65,7 @@ static void undo_created(struct undoing *x, const struct appointment_key *a)
 		c->d.trackers--;
 		c->d.appointments++;
 	}
+	reorged_tracker(&x->gone, a, &r, row->appointment);
 	change_watch(&c->dels, &l);
 	change_note(c, &(struct note){NOTE_CREATED_UNDONE, *a, r.penalty_txid, r.dispute_txid, x->height});
 }
@@ -91,6 +93,7 @@ static void undo_confirmed(struct undoing *x, const struct appointment_key *a)
 		u->row.confirmed_cnt--;
 	if (!alive(x, u))
 		c->d.trackers--;
+	reorged_penalty(&x->gone, a, &r);
 	change_note(c, &(struct note){NOTE_CONFIRMED_UNDONE, *a, r.penalty_txid, r.dispute_txid, x->height});
 }
 
@@ -177,7 +180,7 @@ static bool undo_one(void *arg, struct slice key, struct slice value)
 	}
 	switch (kind) {
 	case UNDO_CREATED:
-		undo_created(x, &a);
+		undo_created(x, &a, &r);
 		break;
 	case UNDO_INVALID:
 		undo_invalid(x, &a, &r);
@@ -242,9 +245,12 @@ int block_disconnect(struct tower *t)
 		      t->tip.resume_height < x.height ? t->tip.resume_height : x.height - 1);
 	c.totals.reorg_blocks_total = 1;
 	rc = change_commit_acked(&c, x.height - 1, &f.prev);
-	if (rc < 0)
+	if (rc < 0) {
+		reorged_free(&x.gone);
 		return rc;
+	}
 	KILL_POINT("tower:after-disconnect");
+	reorged_move(&t->reorged, &x.gone);
 	for (struct penalty *p = t->penalty_first, *next; p != NULL; p = next) {
 		next = p->next;
 		if (p->committed && p->idle)

@@ -1,0 +1,105 @@
+/* What a reorg took off the chain is handed to the network once more when the next block is connected: by then the nodes
+   follow the new branch.  A dispute that went is sent before its penalty, which needs it; where it is still on the chain the
+   penalty goes alone.  What came back with that very block is left alone.  Kept in memory only: a restart in
+   between forgets it, and loses nothing by that, because a dispute that is mined again is answered as if it were new. */
+#include <stdlib.h>
+
+#include "log/log.h"
+#include "tower/tower_priv.h"
+
+static void push(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r,
+		 struct slice dispute, struct slice penalty)
+{
+	struct reorged *x = malloc(sizeof(*x) + dispute.sz + penalty.sz);
+
+	if (x == NULL)
+		abort();
+	*x = (struct reorged){
+		.next = l->first,
+		.key = *a,
+		.dispute = r->dispute_txid,
+		.penalty = r->penalty_txid,
+		.epoch = r->epoch,
+		.dispute_sz = (uint32_t)dispute.sz,
+		.penalty_sz = (uint32_t)penalty.sz,
+	};
+	if (dispute.sz > 0)
+		memcpy(x->raw, dispute.p, dispute.sz);
+	if (penalty.sz > 0)
+		memcpy(x->raw + dispute.sz, penalty.p, penalty.sz);
+	l->first = x;
+	l->cnt++;
+}
+
+void reorged_tracker(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r,
+		     struct slice dispute)
+{
+	push(l, a, r, dispute, (struct slice){r->raw, r->raw_sz});
+}
+
+void reorged_penalty(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r)
+{
+	push(l, a, r, (struct slice){NULL, 0}, (struct slice){NULL, 0});
+}
+
+static struct reorged *pop(struct reorged_list *l)
+{
+	struct reorged *x = l->first;
+
+	if (x != NULL) {
+		l->first = x->next;
+		l->cnt--;
+	}
+	return x;
+}
+
+void reorged_move(struct reorged_list *dst, struct reorged_list *src)
+{
+	uint32_t dropped = 0;
+
+	for (struct reorged *x; (x = pop(src)) != NULL;) {
+		if (dst->cnt >= REORGED_MAX) {
+			free(x);
+			dropped++;
+			continue;
+		}
+		x->next = dst->first;
+		dst->first = x;
+		dst->cnt++;
+	}
+	if (dropped > 0)
+		log_warn("reorg_resend", "Too many transactions went with the reorg: some wait for their block",
+			 log_u64("count", dropped));
+}
+
+void reorged_free(struct reorged_list *l)
+{
+	for (struct reorged *x; (x = pop(l)) != NULL;)
+		free(x);
+}
+
+/* The dispute is off the chain, and its appointment is watched again. */
+static void send_both(struct tower *t, const struct reorged *x)
+{
+	if (x->penalty_sz == 0 || !row_alive_at(t, &x->key.user, x->epoch, t->tip.height))
+		return;
+	log_info("reorg_resend", "A dispute that a reorg took off the chain is sent again, then its penalty",
+		 log_hash("dispute", x->dispute.b), log_hash("penalty", x->penalty.b),
+		 log_u64("dispute_bytes", x->dispute_sz));
+	if (x->dispute_sz > 0)
+		t->ops.broadcast(t->arg, &x->dispute, x->raw, x->dispute_sz);
+	t->ops.broadcast(t->arg, &x->penalty, x->raw + x->dispute_sz, x->penalty_sz);
+}
+
+void reorged_send(struct tower *t)
+{
+	for (struct reorged *x; (x = pop(&t->reorged)) != NULL; free(x)) {
+		struct penalty *p = penalty_find(t, &x->penalty);
+		struct tracker_row r;
+
+		if (tracker_get(t, &x->key, &r) < 0)
+			send_both(t, x);
+		else if (p != NULL && !p->idle)
+			p->next_ns = t->now_ns;
+	}
+}
