@@ -246,12 +246,14 @@ static bool open_state(struct daemon *d)
 		.expiry_delta = d->cfg.expiry_delta,
 		.rebroadcast_blocks = d->cfg.rebroadcast_blocks,
 		.settles = true,
+		.max_appointments = d->cfg.max_appointments,
 	};
 	const char *why = "";
 
 	if (config_make_dirs(&d->cfg, text) != 0)
 		return start_failed(d, text);
-	if (tower_key_open(&d->key, d->cfg.key_file, true, text, sizeof text) != 0)
+	if ((d->cfg.overwrite_key ? tower_key_replace(&d->key, d->cfg.key_file, text, sizeof text)
+				  : tower_key_open(&d->key, d->cfg.key_file, true, text, sizeof text)) != 0)
 		return start_failed(d, text);
 	if (store_open(&d->store, d->cfg.store_dir, &why) != 0)
 		return start_failed(d, why);

@@ -31,6 +31,9 @@ enum api_code api_refuse_status(struct api_call *c, enum tower_status st, const 
 				  "The provided appointment has already been triggered");
 	case TOWER_NOT_FOUND:
 		return api_refuse(c, API_NOT_FOUND, "Appointment not found");
+	case TOWER_FULL:
+		return api_refuse(c, API_SERVICE_UNAVAILABLE,
+				  "the tower watches as many appointments as it may");
 	case TOWER_SLOTS_EXHAUSTED:
 		return api_refuse(c, API_REGISTRATION_EXHAUSTED, "Subscription maximum slots count reached");
 	case TOWER_STORE_FAILED:

@@ -13,6 +13,10 @@ static bool take_option(struct config_load *ld, const char *arg)
 	bool section_known;
 	int i = -1;
 
+	if (strcmp(arg, "--overwrite-key") == 0) {
+		ld->cfg->overwrite_key = true;
+		return true;
+	}
 	if (arg[0] == '-' && arg[1] == '-' && dot && (!eq || dot < eq)) {
 		size_t name_sz = eq ? (size_t)(eq - dot - 1) : strlen(dot + 1);
 
@@ -170,6 +174,8 @@ void config_print_help(FILE *f)
 		   "The Vigil watchtower: takes appointments, watches for breaches, answers them with "
 		   "penalties.\n\n"
 		   "  --config FILE          read settings from FILE ([section] and key=value lines)\n"
+		   "  --overwrite-key        start with a new tower key; the old one is kept beside it, and\n"
+		   "                         clients that know the old one will distrust this tower\n"
 		   "  --help                 print this and exit\n"
 		   "  --version              print the version and exit\n\n"
 		   "Every setting can stand in the file or on the command line; the command line "

@@ -60,6 +60,7 @@ struct config {
 	} anchor;
 	/* [teos] */
 	uint32_t subscription_slots, subscription_duration, expiry_delta, min_to_self_delay;
+	uint32_t max_appointments; /* 0: no limit */
 	/* [rpc] */
 	struct config_node nodes[CONFIG_NODES_MAX];
 	unsigned node_cnt; /* 0: no node is asked; penalties go out by P2P alone */
@@ -76,6 +77,7 @@ struct config {
 	char network_dir[CONFIG_PATH_SZ]; /* <data-dir>/<network> */
 	char store_dir[CONFIG_PATH_SZ];   /* <network_dir>/store */
 	char key_file[CONFIG_PATH_SZ];    /* <network_dir>/tower.key */
+	bool overwrite_key;               /* --overwrite-key: for this start, so never in the file */
 	bool password_on_command_line;    /* any local user may see it: worth a warning */
 };
 

@@ -281,6 +281,8 @@ const struct config_key config_keys[] = {
 	{"teos", "min-to-self-delay", parse_u32, FIELD(min_to_self_delay), 0, UINT32_MAX, "20", "blocks",
 	 "The smallest to_self_delay taken from a legacy client; current clients are not held to "
 	 "it."},
+	{"teos", "max-appointments", parse_u32, FIELD(max_appointments), 0, UINT32_MAX, "0", "appointments",
+	 "While so many are watched no more are taken; 0 is no limit."},
 
 	{"rpc", "connect", parse_nodes, FIELD(nodes), 0, 0, "", "host:port[,host:port...]",
 	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it, [IPv6] in brackets; empty is "

@@ -13,6 +13,8 @@
 
 #include "teos/sig.h"
 
+#define OLD_KEYS_MAX 1000u
+
 struct sentence {
 	char *p;
 	size_t sz;
@@ -106,8 +108,8 @@ static int sync_dir_of(const char *path)
 	return rc;
 }
 
-/* link() puts the finished file in place without ever replacing one that is there. */
-static int put_in_place(struct tower_key *k, const char *tmp, const char *path)
+/* Without `replace` link() puts the finished file in place and never replaces one that is there. */
+static int put_in_place(struct tower_key *k, const char *tmp, const char *path, bool replace)
 {
 	int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600), rc = 0;
 
@@ -117,13 +119,13 @@ static int put_in_place(struct tower_key *k, const char *tmp, const char *path)
 		rc = -errno;
 	if (close(fd) < 0 && rc == 0)
 		rc = -errno;
-	if (rc == 0 && link(tmp, path) < 0)
+	if (rc == 0 && (replace ? rename(tmp, path) : link(tmp, path)) < 0)
 		rc = -errno;
 	unlink(tmp);
 	return rc == 0 ? sync_dir_of(path) : rc;
 }
 
-static int create_new(struct tower_key *k, const char *path, struct sentence why)
+static int create_new(struct tower_key *k, const char *path, bool replace, struct sentence why)
 {
 	char tmp[PATH_MAX];
 	int rc;
@@ -135,9 +137,57 @@ static int create_new(struct tower_key *k, const char *path, struct sentence why
 	} while (!sig_pubkey(&k->id, k->secret));
 	/* Left by a crash in the middle of an earlier attempt: that key was never used. */
 	unlink(tmp);
-	rc = put_in_place(k, tmp, path);
+	rc = put_in_place(k, tmp, path, replace);
 	if (rc < 0)
 		return fail(why, -rc, "tower key %s cannot be created: %s", path, strerror(-rc));
+	return 0;
+}
+
+static int key_new(struct tower_key **k, struct sentence why)
+{
+	if (sodium_init() < 0)
+		return fail(why, EIO, "no source of random numbers");
+	*k = sodium_malloc(sizeof(**k));
+	return *k != NULL ? 0 : fail(why, ENOMEM, "no memory for the tower key");
+}
+
+/* A second name for the key that is there. */
+static int keep_old(const char *path, struct sentence why)
+{
+	char old[PATH_MAX];
+	int err = EEXIST;
+
+	for (unsigned i = 1; i <= OLD_KEYS_MAX && err == EEXIST; i++) {
+		if ((size_t)snprintf(old, sizeof(old), "%s.old-%u", path, i) >= sizeof(old))
+			return fail(why, ENAMETOOLONG, "tower key: the path is too long");
+		err = link(path, old) == 0 ? 0 : errno;
+	}
+	if (err != 0)
+		return fail(why, err, "tower key %s cannot be kept beside the new one: %s", path,
+			    strerror(err));
+	return 0;
+}
+
+int tower_key_replace(struct tower_key **out, const char *path, char *why, size_t why_sz)
+{
+	struct sentence s = {why, why_sz};
+	struct tower_key *k;
+	int rc = key_new(&k, s);
+
+	if (rc < 0)
+		return rc;
+	/* A file that is not a sound key of ours is not touched. */
+	rc = load(k, path, s);
+	if (rc == 0)
+		rc = keep_old(path, s);
+	if (rc == 0 || rc == -ENOENT)
+		rc = create_new(k, path, rc == 0, s);
+	if (rc < 0) {
+		sodium_free(k);
+		return rc;
+	}
+	sodium_mprotect_readonly(k);
+	*out = k;
 	return 0;
 }
 
@@ -145,16 +195,13 @@ int tower_key_open(struct tower_key **out, const char *path, bool create, char *
 {
 	struct sentence s = {why, why_sz};
 	struct tower_key *k;
-	int rc;
+	int rc = key_new(&k, s);
 
-	if (sodium_init() < 0)
-		return fail(s, EIO, "no source of random numbers");
-	k = sodium_malloc(sizeof(*k));
-	if (k == NULL)
-		return fail(s, ENOMEM, "no memory for the tower key");
+	if (rc < 0)
+		return rc;
 	rc = load(k, path, s);
 	if (rc == -ENOENT && create)
-		rc = create_new(k, path, s);
+		rc = create_new(k, path, false, s);
 	if (rc < 0) {
 		sodium_free(k);
 		return rc;

@@ -25,6 +25,10 @@ struct tower_key {
    a plain file, not ours, or others may read it; -EINVAL wrong size or not a usable key; others as the
    system said. */
 int tower_key_open(struct tower_key **out, const char *path, bool create, char *why, size_t why_sz);
+/* Makes a new key in place of the one at path, which stays beside it as PATH.old-1 (or the next number that is free) and is
+   not used any more; clients of the old key will call the tower another one.  Without a key there it is as
+   tower_key_open with `create`.  A crash leaves the old key or the new one in place, whole.  Errors as there. */
+int tower_key_replace(struct tower_key **out, const char *path, char *why, size_t why_sz);
 void tower_key_free(struct tower_key *k);
 
 #endif

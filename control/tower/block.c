@@ -150,7 +150,7 @@ static void create_tracker(struct group *g, const struct appointment_key *a, uin
 	change_note(g->c, &(struct note){NOTE_CREATED, *a, *penalty, h->rec.txid, h->rec.height});
 }
 
-/* Slots that an undo row of the same place already holds: the key was found invalid twice in one block. */
+/* Slots lost by what an undo row of the same place already holds: the key was found invalid twice in one block. */
 static uint32_t lost_before(struct tower *t, const struct key *undo)
 {
 	struct appointment_row ap;
@@ -160,23 +160,30 @@ static uint32_t lost_before(struct tower *t, const struct key *undo)
 	if (store_get(t->st, STORE_UNDO, key_slice(undo), &v) < 0 || !undo_row_decode(v, &r) ||
 	    !appointment_row_decode(r.appointment, &ap))
 		return 0;
-	return r.slots + blob_slots(ap.blob_sz);
+	return r.slots + (r.tracker.sz > 0 ? 0 : blob_slots(ap.blob_sz));
 }
 
-/* Nothing comes back: the slots are lost (section 6.4). */
-static void delete_invalid(struct group *g, const struct appointment_key *a, uint32_t epoch, struct slice row)
+/* A current user loses the slots, a legacy user gets them back (section 6.4). */
+static void delete_invalid(struct group *g, const struct appointment_key *a, const struct appointment_row *r,
+			   struct slice row)
 {
+	static const uint8_t given_back[1] = {1};
 	uint32_t height = g->h[0].rec.height;
-	struct user_edit *u = change_owner(g->c, &a->user, epoch);
+	struct user_edit *u = change_owner(g->c, &a->user, r->epoch);
+	bool refund = u != NULL && u->row.generation == CLIENT_LEGACY;
 	struct key undo = key_undo(height, UNDO_INVALID, a), k = key_appointment(a);
 	struct key by_user = key_by_user(a);
 
 	put_undo(g->c, height, UNDO_INVALID, a,
-		 &(struct undo_row){.slots = lost_before(g->t, &undo), .appointment = row});
+		 &(struct undo_row){.slots = lost_before(g->t, &undo),
+				    .appointment = row,
+				    .tracker = {given_back, refund ? sizeof(given_back) : 0}});
 	change_del(g->c, STORE_APPOINTMENTS, &k);
 	change_del(g->c, STORE_BY_USER, &by_user);
 	if (u != NULL)
 		u->row.appointment_cnt--;
+	if (refund)
+		u->row.slots += blob_slots(r->blob_sz);
 	g->c->d.appointments--;
 	g->c->totals.invalid_blobs_total++;
 	change_watch(&g->c->dels, &a->locator);
@@ -225,7 +232,7 @@ static bool breach_one(void *arg, struct slice key, struct slice value)
 	} else if (h != NULL) {
 		create_tracker(g, &a, r.epoch, h, &penalty, sz);
 	} else {
-		delete_invalid(g, &a, r.epoch, value);
+		delete_invalid(g, &a, &r, value);
 	}
 	return true;
 }

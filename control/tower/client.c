@@ -145,7 +145,7 @@ static enum tower_status add(struct change *c, const struct tower_add *in, struc
 	int rc;
 
 	if (u == NULL || !user_alive_at(t, &u->row, t->tip.height)) {
-		out->text = "not registered";
+		/* Without words of its own: an unknown key must look like a signature that recovers to none. */
 		return c->failed ? TOWER_NOT_READY : TOWER_AUTH;
 	}
 	out->generation = u->row.generation;
@@ -195,6 +195,8 @@ enum tower_status tower_add_appointment(struct tower *t, const struct tower_add 
 	tower_enter(t);
 	if (!t->has_tip)
 		return TOWER_NOT_READY;
+	if (t->cfg.max_appointments > 0 && t->levels.appointments >= (int64_t)t->cfg.max_appointments)
+		return TOWER_FULL;
 	change_begin(&c, t);
 	st = add(&c, a, out);
 	if (st == TOWER_PENDING)

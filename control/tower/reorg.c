@@ -79,27 +79,60 @@ void reorged_free(struct reorged_list *l)
 }
 
 /* The dispute is off the chain, and its appointment is watched again. */
-static void send_both(struct tower *t, const struct reorged *x)
+static bool send_both(struct tower *t, const struct reorged *x)
 {
 	if (x->penalty_sz == 0 || !row_alive_at(t, &x->key.user, x->epoch, t->tip.height))
-		return;
+		return false;
 	log_info("reorg_resend", "A dispute that a reorg took off the chain is sent again, then its penalty",
 		 log_hash("dispute", x->dispute.b), log_hash("penalty", x->penalty.b),
 		 log_u64("dispute_bytes", x->dispute_sz));
 	if (x->dispute_sz > 0)
 		t->ops.broadcast(t->arg, &x->dispute, x->raw, x->dispute_sz);
 	t->ops.broadcast(t->arg, &x->penalty, x->raw + x->dispute_sz, x->penalty_sz);
+	return true;
+}
+
+/* The dispute is where it was: its penalty is due.  One whose dispute came back in this very block has just been sent. */
+static void send_penalty(struct tower *t, const struct reorged *x, const struct tracker_row *r)
+{
+	struct penalty *p = penalty_find(t, &x->penalty);
+
+	if (p != NULL && !p->idle && r->dispute_height != t->tip.height)
+		p->next_ns = t->now_ns;
+}
+
+static int by_txids(const void *a, const void *b)
+{
+	const struct reorged *x = *(struct reorged *const *)a, *y = *(struct reorged *const *)b;
+	int d = memcmp(x->dispute.b, y->dispute.b, HASH_SZ);
+
+	return d != 0 ? d : memcmp(x->penalty.b, y->penalty.b, HASH_SZ);
 }
 
 void reorged_send(struct tower *t)
 {
-	for (struct reorged *x; (x = pop(&t->reorged)) != NULL; free(x)) {
-		struct penalty *p = penalty_find(t, &x->penalty);
+	uint32_t n = t->reorged.cnt;
+	const struct reorged *sent = NULL;
+	struct reorged **all;
+
+	if (n == 0)
+		return;
+	all = malloc(n * sizeof(struct reorged *));
+	if (all == NULL)
+		abort();
+	for (uint32_t i = 0; i < n; i++)
+		all[i] = pop(&t->reorged);
+	/* Users who have the same penalty have it sent once. */
+	qsort(all, n, sizeof(struct reorged *), by_txids);
+	for (uint32_t i = 0; i < n; i++) {
 		struct tracker_row r;
 
-		if (tracker_get(t, &x->key, &r) < 0)
-			send_both(t, x);
-		else if (p != NULL && !p->idle)
-			p->next_ns = t->now_ns;
+		if (tracker_get(t, &all[i]->key, &r) == 0)
+			send_penalty(t, all[i], &r);
+		else if ((sent == NULL || by_txids(&sent, &all[i]) != 0) && send_both(t, all[i]))
+			sent = all[i];
 	}
+	for (uint32_t i = 0; i < n; i++)
+		free(all[i]);
+	free(all);
 }

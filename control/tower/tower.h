@@ -22,6 +22,10 @@
             registered anew after having been outdated keeps the new registration only.  What a late
             hit does is filed under the block of its transaction, as if the appointment had always been there.
             Beyond TOWER_UNDO_DEPTH blocks only the chain is undone.
+   Slots    An appointment costs ceil(bytes / 2048); a replacement the difference; a resolved tracker gives them back.
+            A blob that holds no penalty for its dispute is deleted when the dispute is seen, in a block or just after it
+            was added: a current user loses its slots, a legacy user gets them back (section 6.4).  What a node says
+            about a penalty never moves a slot.
    Reorgs   A penalty whose block is disconnected is sent again at once, and once more with the next block that is
             connected.  A tracker whose dispute is disconnected is gone (its appointment is watched again and answered anew
             when the dispute returns); with the next connected block the dispute and then the penalty are sent once,
@@ -38,6 +42,7 @@
 
 /* So that after a reorg of a hundred blocks another one can be undone. */
 #define TOWER_UNDO_DEPTH     288u
+#define TOWER_SPENT_DEPTH    6u
 #define TOWER_RESOLVED_DEPTH 100u /* a penalty in block C is resolved when block C + 100 is connected */
 
 struct tower;
@@ -49,6 +54,8 @@ struct tower_config {
 	uint32_t expiry_delta;          /* 6 blocks */
 	uint32_t rebroadcast_blocks;    /* 6: an unconfirmed penalty is sent again at least this often */
 	bool settles; /* tower_watch_settled will be called: until then a restart begins below */
+	/* Nothing is added, nor replaced, while so many are watched (without trackers); 0: no limit. */
+	uint32_t max_appointments;
 };
 
 /* What the tower asks of the outside; called on the state thread, must not call back into the tower. */
@@ -82,6 +89,7 @@ enum tower_status {
 	TOWER_AUTH,      /* not registered, expired, or not enough slots (see text) */
 	TOWER_TRIGGERED, /* a tracker with this uuid exists */
 	TOWER_NOT_FOUND,
+	TOWER_FULL,            /* max_appointments are watched: 503 */
 	TOWER_SLOTS_EXHAUSTED, /* register: the balance would pass 2^32-1 */
 	TOWER_STORE_FAILED /* reported to done only: nothing was kept, or it may not be durable: no receipt */
 };
@@ -140,7 +148,12 @@ enum tracker_state {
 	TRACKER_UNSENT = 0,    /* not yet handed to any node or peer */
 	TRACKER_SENT = 1,      /* in a mempool as far as we know, since `since_height` */
 	TRACKER_CONFIRMED = 2, /* penalty in block `since_height` */
-	TRACKER_REFUSED = 3    /* a node refused it, see node_code/node_text: kept and retried (I3) */
+	TRACKER_REFUSED = 3,   /* a node refused it, see node_code/node_text: kept and retried (I3) */
+	/* Refused because an input is missing or spent, while the dispute is TOWER_SPENT_DEPTH deep: somebody else has
+	   spent the disputed output, most likely the other side after its delay.  A word for the operator, told from what
+	   the node said last: the tracker is kept and retried like a refused one until the user is outdated,
+	   because a reorg may give the output back, and one node's word deletes nothing (I3). */
+	TRACKER_SPENT = 4
 };
 const char *tracker_state_name(enum tracker_state s);
 

@@ -103,6 +103,7 @@ static void undo_invalid(struct undoing *x, const struct appointment_key *a, con
 	struct appointment_row ap;
 	struct user_edit *u;
 	struct key k = key_appointment(a);
+	bool refunded = r->tracker.sz > 0;
 
 	if (!appointment_row_decode(r->appointment, &ap))
 		return;
@@ -112,9 +113,10 @@ static void undo_invalid(struct undoing *x, const struct appointment_key *a, con
 	u->row.slots += r->slots;
 	if (store_has(c->t->st, STORE_APPOINTMENTS, key_slice(&k))) {
 		/* Added again since, and paid for again: it replaces the old one, which is paid back. */
-		u->row.slots += blob_slots(ap.blob_sz);
+		u->row.slots += refunded ? 0 : blob_slots(ap.blob_sz);
 		return;
 	}
+	u->row.slots -= refunded ? blob_slots(ap.blob_sz) : 0;
 	change_put(c, STORE_APPOINTMENTS, &k, r->appointment);
 	put_by_user(c, a, ap.epoch);
 	u->row.appointment_cnt++;

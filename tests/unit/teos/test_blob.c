@@ -18,7 +18,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void both_schemes_derive_locator_and_key_from_a_txid(void **state)
+static void T33_both_schemes_derive_locator_and_key_from_a_txid(void **state)
 {
 	uint8_t want[32];
 	json_t *o;
@@ -47,7 +47,7 @@ static void both_schemes_derive_locator_and_key_from_a_txid(void **state)
 	}
 }
 
-static void valid_blobs_open_with_their_own_key_only(void **state)
+static void T14_valid_blobs_open_with_their_own_key_only(void **state)
 {
 	json_t *o;
 	size_t i;
@@ -107,7 +107,7 @@ static void tampered_and_short_blobs_do_not_open(void **state)
 	}
 }
 
-static void slots_round_up(void **state)
+static void T03_slots_round_up(void **state)
 {
 	json_t *o;
 	size_t i;
@@ -121,10 +121,10 @@ static void slots_round_up(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(both_schemes_derive_locator_and_key_from_a_txid),
-		cmocka_unit_test(valid_blobs_open_with_their_own_key_only),
+		cmocka_unit_test(T33_both_schemes_derive_locator_and_key_from_a_txid),
+		cmocka_unit_test(T14_valid_blobs_open_with_their_own_key_only),
 		cmocka_unit_test(tampered_and_short_blobs_do_not_open),
-		cmocka_unit_test(slots_round_up),
+		cmocka_unit_test(T03_slots_round_up),
 	};
 
 	return cmocka_run_group_tests_name("teos/blob", tests, setup, teardown);

@@ -58,7 +58,7 @@ static void refused(int err, const char *because)
 		fail_msg("says '%s', not '%s'", why, because);
 }
 
-static void the_first_start_makes_a_key_and_the_next_loads_it(void **state)
+static void T30_the_first_start_makes_a_key_and_the_next_loads_it(void **state)
 {
 	struct tower_key *a, *b;
 	struct user_id id;
@@ -76,6 +76,40 @@ static void the_first_start_makes_a_key_and_the_next_loads_it(void **state)
 	assert_memory_equal(a->id.b, b->id.b, USER_ID_SZ);
 	tower_key_free(a);
 	tower_key_free(b);
+}
+
+static void T30_a_replaced_key_stays_beside_the_new_one(void **state)
+{
+	struct tower_key *a, *b, *c, *old;
+	char name[2][160];
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(tower_key_replace(&a, path, why, sizeof(why)), 0); /* none yet: as if created */
+	assert_int_equal(tower_key_replace(&b, path, why, sizeof(why)), 0);
+	assert_int_equal(tower_key_replace(&c, path, why, sizeof(why)), 0);
+	assert_memory_not_equal(a->secret, b->secret, TOWER_KEY_SZ);
+	assert_memory_not_equal(b->secret, c->secret, TOWER_KEY_SZ);
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(name[i], sizeof(name[i]), "%s.old-%u", path, i + 1);
+		assert_int_equal(stat(name[i], &st), 0);
+		assert_int_equal(st.st_mode & 07777, 0600);
+		assert_int_equal(tower_key_open(&old, name[i], false, why, sizeof(why)), 0);
+		assert_memory_equal(old->secret, i == 0 ? a->secret : b->secret, TOWER_KEY_SZ);
+		tower_key_free(old);
+	}
+	assert_int_equal(tower_key_open(&old, path, false, why, sizeof(why)), 0);
+	assert_memory_equal(old->secret, c->secret, TOWER_KEY_SZ);
+	tower_key_free(old);
+	tower_key_free(a);
+	tower_key_free(b);
+	tower_key_free(c);
+	/* What is no sound key of ours is neither replaced nor renamed. */
+	assert_int_equal(chmod(path, 0644), 0);
+	assert_int_equal(tower_key_replace(&a, path, why, sizeof(why)), -EPERM);
+	assert_int_equal(stat(path, &st), 0);
+	for (unsigned i = 0; i < 2; i++)
+		unlink(name[i]);
 }
 
 static void without_create_a_missing_key_is_an_error(void **state)
@@ -179,7 +213,8 @@ static void a_missing_directory_is_reported(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(the_first_start_makes_a_key_and_the_next_loads_it),
+		T(T30_the_first_start_makes_a_key_and_the_next_loads_it),
+		T(T30_a_replaced_key_stays_beside_the_new_one),
 		T(without_create_a_missing_key_is_an_error),
 		T(what_a_crash_left_beside_the_key_is_replaced),
 		T(keys_of_the_wrong_size_are_refused_and_kept),

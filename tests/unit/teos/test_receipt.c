@@ -46,7 +46,7 @@ static void check_bytes(json_t *o, const uint8_t *got, size_t got_sz)
 	free(want);
 }
 
-static void uuids_are_ripemd160_of_locator_and_user(void **state)
+static void T32_uuids_are_ripemd160_of_locator_and_user(void **state)
 {
 	json_t *o;
 	size_t i;
@@ -96,7 +96,7 @@ static void appointments_serialize_and_are_signed_as_clients_do(void **state)
 	}
 }
 
-static void appointment_receipts_match_both_generations(void **state)
+static void T31_appointment_receipts_match_both_generations(void **state)
 {
 	json_t *o;
 	size_t i;
@@ -127,7 +127,7 @@ static void a_legacy_receipt_needs_a_signature(void **state)
 	assert_int_equal(receipt_appointment(out, CLIENT_LEGACY, zb, SIG_ZB_SZ, 1), 0);
 }
 
-static void registration_receipts_match_both_generations(void **state)
+static void T31_registration_receipts_match_both_generations(void **state)
 {
 	json_t *o;
 	size_t i;
@@ -167,11 +167,11 @@ static void get_messages_keep_the_case_that_was_sent(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(uuids_are_ripemd160_of_locator_and_user),
+		cmocka_unit_test(T32_uuids_are_ripemd160_of_locator_and_user),
 		cmocka_unit_test(appointments_serialize_and_are_signed_as_clients_do),
-		cmocka_unit_test(appointment_receipts_match_both_generations),
+		cmocka_unit_test(T31_appointment_receipts_match_both_generations),
 		cmocka_unit_test(a_legacy_receipt_needs_a_signature),
-		cmocka_unit_test(registration_receipts_match_both_generations),
+		cmocka_unit_test(T31_registration_receipts_match_both_generations),
 		cmocka_unit_test(get_messages_keep_the_case_that_was_sent),
 	};
 

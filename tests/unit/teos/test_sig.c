@@ -88,7 +88,7 @@ static void zbase32_never_writes_past_its_room(void **state)
 	assert_int_equal(sz, 5);
 }
 
-static void signing_gives_the_same_text_as_every_vector(void **state)
+static void T33_signing_gives_the_same_text_as_every_vector(void **state)
 {
 	size_t i, sz;
 	json_t *o;
@@ -116,7 +116,7 @@ static void signing_gives_the_same_text_as_every_vector(void **state)
 	}
 }
 
-static void recovery_finds_the_signer_of_every_vector(void **state)
+static void T02_recovery_finds_the_signer_of_every_vector(void **state)
 {
 	size_t i, sz;
 	json_t *o;
@@ -232,8 +232,8 @@ int main(void)
 		cmocka_unit_test(zbase32_ignores_case),
 		cmocka_unit_test(zbase32_refuses_every_malformed_vector),
 		cmocka_unit_test(zbase32_never_writes_past_its_room),
-		cmocka_unit_test(signing_gives_the_same_text_as_every_vector),
-		cmocka_unit_test(recovery_finds_the_signer_of_every_vector),
+		cmocka_unit_test(T33_signing_gives_the_same_text_as_every_vector),
+		cmocka_unit_test(T02_recovery_finds_the_signer_of_every_vector),
 		cmocka_unit_test(recovery_refuses_every_malformed_vector),
 		cmocka_unit_test(a_signature_of_another_message_recovers_another_key),
 		cmocka_unit_test(keys_outside_the_group_are_refused),

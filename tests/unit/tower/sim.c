@@ -505,7 +505,7 @@ enum tower_status sim_register(struct sim *s, unsigned user, struct tower_user_i
 	sim_begin(s);
 	if (out == NULL)
 		out = &info;
-	return wait_for(s, tower_register(s->t, &id, CLIENT_CURRENT, out, on_done, &later), &later);
+	return wait_for(s, tower_register(s->t, &id, s->generation, out, on_done, &later), &later);
 }
 
 enum tower_status sim_add(struct sim *s, unsigned user, const struct locator *l, const uint8_t *blob,

@@ -48,6 +48,7 @@ struct sim {
 	struct hash256 start_hash;
 	struct locator *watched, *asked;
 	size_t watched_cnt, watched_cap, asked_cnt, asked_cap;
+	enum client_generation generation; /* of sim_register */
 	uint32_t salt; /* makes the blocks of another branch different */
 	uint64_t clock_ns;
 
