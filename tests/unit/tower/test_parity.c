@@ -518,7 +518,8 @@ static void P08_a_penalty_whose_input_somebody_else_spent_says_so_and_is_kept(vo
 {
 	struct sim *s = *state;
 	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
-	struct node_answer spent = {NODE_REFUSED, 0, 99, -25, "bad-txns-inputs-missingorspent", NULL};
+	struct node_answer spent = {
+		.verdict = NODE_REFUSED, .code = -25, .text = "bad-txns-inputs-missingorspent"};
 	unsigned sent;
 
 	restart_with(s, 10000, 60);
