@@ -10,15 +10,15 @@
 #include <time.h>
 #include <unistd.h>
 #include <uv.h>
-#ifdef HAVE_SYSTEMD
-#include <systemd/sd-daemon.h>
-#endif
 
 #include "api/api.h"
 #include "carrier/carrier.h"
 #include "config/config.h"
 #include "feed/feed.h"
 #include "log/log.h"
+#include "meter/meter.h"
+#include "metrics/metrics.h"
+#include "notify/notify.h"
 #include "rpc/rpc.h"
 #include "store/store.h"
 #include "teos/key.h"
@@ -32,8 +32,8 @@ struct daemon {
 	struct config cfg;
 	const struct network *network;
 	uv_loop_t loop;
-	uv_signal_t on_term, on_int, on_hup;
-	uv_timer_t tick;
+	uv_signal_t on_term, on_int, on_quit, on_hup;
+	uv_timer_t tick, alive;
 	uv_poll_t store_ready;
 	uv_check_t after_io;
 
@@ -44,6 +44,7 @@ struct daemon {
 	struct carrier *carrier;
 	struct api *api;
 	struct rpc *rpc;
+	struct metrics *metrics;
 
 	struct rpc_address address;
 	bool handles_up;
@@ -57,15 +58,6 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
-}
-
-static void notify(const char *state)
-{
-#ifdef HAVE_SYSTEMD
-	sd_notify(0, state);
-#else
-	(void)state;
-#endif
 }
 
 /* One sentence for the operator: in the log, and on the terminal when the log goes elsewhere. */
@@ -172,7 +164,8 @@ static void tell_when_ready(struct daemon *d)
 		 log_u64("port", api_port(d->api)), log_u64("height", info.tip_height),
 		 log_hash("tip", &info.tip_hash), log_u64("users", info.users),
 		 log_u64("appointments", info.appointments), log_u64("trackers", info.trackers));
-	notify("STATUS=Tower ready");
+	notify_status("Watching %llu appointments, height %u", (unsigned long long)info.appointments,
+		      info.tip_height);
 }
 
 static void on_after_io(uv_check_t *h)
@@ -187,11 +180,37 @@ static void on_store_ready(uv_poll_t *h, int status, int events)
 	store_poll(((struct daemon *)h->data)->store);
 }
 
+#define STATUS_TICKS 15u
+
+/* For `systemctl status`, now and then. */
+static void tell_status(struct daemon *d)
+{
+	static unsigned tick;
+	struct tower_info info;
+	struct feed_info feed;
+
+	if (!d->ready || d->stopping || ++tick % STATUS_TICKS != 0)
+		return;
+	tower_info_get(d->tower, &info);
+	feed_info_get(d->feed, &feed);
+	notify_status("Watching %llu appointments, following %llu penalties, height %u, dataplane %s%s",
+		      (unsigned long long)info.appointments, (unsigned long long)info.trackers, info.tip_height,
+		      feed_state_name(feed.state), info.store_ok ? "" : ", the store cannot write");
+}
+
 static void on_tick(uv_timer_t *h)
 {
 	struct daemon *d = h->data;
 
 	tower_tick(d->tower, now_ns());
+	tell_status(d);
+}
+
+/* From the loop, so that a state thread that hangs is noticed. */
+static void on_alive(uv_timer_t *h)
+{
+	(void)h;
+	notify_alive();
 }
 
 static void on_stop_signal(uv_signal_t *h, int signum)
@@ -362,20 +381,46 @@ static bool open_rpc(struct daemon *d)
 	return d->rpc ? true : start_failed(d, why);
 }
 
+static bool open_metrics(struct daemon *d)
+{
+	const struct metrics_env env = {
+		.tower = d->tower,
+		.feed = d->feed,
+		.carrier = d->carrier,
+		.api = d->api,
+		.store = d->store,
+		.rpc = d->rpc,
+		.network = d->network,
+	};
+	const char *why = "";
+
+	if (d->cfg.metrics_port == 0)
+		return true;
+	d->metrics = metrics_new(&d->loop, d->cfg.metrics_bind, (uint16_t)d->cfg.metrics_port, &env, &why);
+	return d->metrics ? true : start_failed(d, why);
+}
+
 static void start_handles(struct daemon *d)
 {
+	uint64_t watchdog_ms = notify_watchdog_ns() / 1000000;
+
 	uv_signal_init(&d->loop, &d->on_term);
 	uv_signal_init(&d->loop, &d->on_int);
+	uv_signal_init(&d->loop, &d->on_quit);
 	uv_signal_init(&d->loop, &d->on_hup);
 	uv_timer_init(&d->loop, &d->tick);
+	uv_timer_init(&d->loop, &d->alive);
 	uv_check_init(&d->loop, &d->after_io);
 	uv_poll_init(&d->loop, &d->store_ready, store_event_fd(d->store));
-	d->on_term.data = d->on_int.data = d->on_hup.data = d;
+	d->on_term.data = d->on_int.data = d->on_quit.data = d->on_hup.data = d;
 	d->tick.data = d->store_ready.data = d->after_io.data = d;
 	uv_signal_start(&d->on_term, on_stop_signal, SIGTERM);
 	uv_signal_start(&d->on_int, on_stop_signal, SIGINT);
+	uv_signal_start(&d->on_quit, on_stop_signal, SIGQUIT);
 	uv_signal_start(&d->on_hup, on_hup_signal, SIGHUP);
 	uv_timer_start(&d->tick, on_tick, TICK_MS, TICK_MS);
+	if (watchdog_ms > 0)
+		uv_timer_start(&d->alive, on_alive, 0, watchdog_ms / 3 + 1);
 	uv_check_start(&d->after_io, on_after_io);
 	uv_poll_start(&d->store_ready, UV_READABLE, on_store_ready);
 	d->handles_up = true;
@@ -386,7 +431,8 @@ static bool start(struct daemon *d)
 {
 	const char *why = "";
 
-	if (!open_state(d) || !open_api(d) || !open_carrier(d) || !open_feed(d) || !open_rpc(d))
+	if (!open_state(d) || !open_api(d) || !open_carrier(d) || !open_feed(d) || !open_rpc(d) ||
+	    !open_metrics(d))
 		return false;
 	start_handles(d);
 	if (!api_open(d->api, &why))
@@ -399,7 +445,8 @@ static bool start(struct daemon *d)
 	carrier_start(d->carrier);
 	feed_start(d->feed);
 	/* Started is not the same as ready: a new tower may wait long for its first peer. */
-	notify("READY=1\nSTATUS=Waiting for the first block");
+	notify_ready();
+	notify_status("Waiting for the first block");
 	tell_when_ready(d);
 	return true;
 }
@@ -420,7 +467,7 @@ static void shutdown_begin(struct daemon *d)
 		return;
 	d->stopping = true;
 	log_info("shutdown", "Shutting down tower");
-	notify("STOPPING=1");
+	notify_stopping();
 	api_stop(d->api, on_api_stopped, d);
 }
 
@@ -438,6 +485,7 @@ static void on_drain_late(uv_timer_t *h)
 /* In the order of dependence: who calls the tower goes first, the store last. */
 static void take_down(struct daemon *d)
 {
+	metrics_free(d->metrics);
 	if (d->rpc)
 		rpc_free(d->rpc);
 	if (d->feed)
@@ -451,8 +499,10 @@ static void take_down(struct daemon *d)
 	if (d->handles_up) {
 		close_handle(&d->on_term);
 		close_handle(&d->on_int);
+		close_handle(&d->on_quit);
 		close_handle(&d->on_hup);
 		close_handle(&d->tick);
+		close_handle(&d->alive);
 		close_handle(&d->after_io);
 		close_handle(&d->store_ready);
 	}
@@ -510,6 +560,8 @@ int main(int argc, char **argv)
 		log_warn("config", "rpc.password is on the command line, where every user of this "
 				   "machine can read it; "
 				   "use the configuration file or rpc.cookie-file");
+	meter_slow_set((uint64_t)d.cfg.slow_ms * 1000000u);
+	notify_open();
 	raise_descriptor_limit(&d.cfg);
 	uv_loop_init(&d.loop);
 

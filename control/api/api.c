@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "log/log.h"
+#include "meter/meter.h"
 
 #define NS_PER_S       UINT64_C(1000000000)
 #define TICK_MS        1000u
@@ -38,6 +39,8 @@ void api_call_submit(struct api_call *c)
 	struct api *a = c->api;
 
 	c->next = NULL;
+	if (c->begun_ns == 0) /* the first time: it may come again (api_call_again) */
+		c->begun_ns = meter_now_ns();
 	pthread_mutex_lock(&a->lock);
 	*a->queue_tail = c;
 	a->queue_tail = &c->next;
@@ -56,6 +59,7 @@ void api_call_finish(struct api_call *c)
 	struct MHD_Connection *http = c->http;
 
 	c->api->running_cnt--;
+	meter_note(METER_REQUEST, meter_now_ns() - c->begun_ns, "%s", c->route->segment);
 	/* From here the call belongs to an HTTP thread. */
 	atomic_store(&c->stage, API_READY);
 	MHD_resume_connection(http);

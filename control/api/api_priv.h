@@ -50,6 +50,7 @@ struct api_call {
 	struct MHD_Connection *http;
 	struct api_conn *conn;
 	const struct api_route *route; /* NULL: refused by its path */
+	uint64_t begun_ns;             /* when it was first submitted; 0: not yet */
 	_Atomic enum api_stage stage;  /* API_READY is the last thing that the state thread writes */
 
 	unsigned transport_status;         /* of a refusal by the headers; 0 otherwise */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "meter/meter.h"
+
 struct request {
 	struct http *http;
 	struct request *next, **link;
@@ -72,6 +74,8 @@ static void request_free(struct request *q)
 static void request_done(struct request *q, CURLcode rc)
 {
 	struct http_reply r = {.error = "", .body = q->body != NULL ? q->body : "", .sz = q->sz};
+	const char *url = NULL;
+	curl_off_t us = 0;
 
 	if (rc == CURLE_OK)
 		curl_easy_getinfo(q->easy, CURLINFO_RESPONSE_CODE, &r.status);
@@ -79,6 +83,9 @@ static void request_done(struct request *q, CURLcode rc)
 		r.error = "the answer is too large";
 	else
 		r.error = q->error[0] != '\0' ? q->error : curl_easy_strerror(rc);
+	curl_easy_getinfo(q->easy, CURLINFO_TOTAL_TIME_T, &us);
+	curl_easy_getinfo(q->easy, CURLINFO_EFFECTIVE_URL, &url);
+	meter_note(METER_NODE, us > 0 ? (uint64_t)us * 1000 : 0, "%s", url != NULL ? url : "");
 	q->done(q->arg, &r);
 }
 

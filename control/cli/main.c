@@ -20,45 +20,75 @@ static const struct method {
 	const char *name, *help;
 	const char *param[PARAM_MAX]; /* in order; in brackets where optional */
 	const char *list;             /* member of the reply that is given in pages, or NULL */
+	bool whole;                   /* as with --all: a TEOS name, which never gives a part */
 } methods[] = {
-	{"getinfo", "State of the whole tower: chain, dataplane, nodes, counters", {0}, NULL},
-	{"gettowerinfo", "Identity, addresses and sizes of the tower", {0}, NULL},
-	{"getusers", "Ids of the registered users, in pages", {"[after]", "[limit]"}, "user_ids"},
+	{"getinfo", "State of the whole tower: chain, dataplane, nodes, counters", {0}, NULL, false},
+	{"gettowerinfo", "Identity, addresses and sizes of the tower", {0}, NULL, false},
+	{"getusers", "Ids of the registered users, in pages", {"[after]", "[limit]"}, "user_ids", false},
 	{"getuser",
 	 "One user's subscription and the uuids of its appointments, in pages",
 	 {"user_id", "[after]", "[limit]"},
-	 "appointments"},
+	 "appointments",
+	 false},
 	{"getappointments",
 	 "All users' appointments and trackers with one locator, in pages",
 	 {"locator", "[after]", "[limit]"},
-	 "appointments"},
+	 "appointments",
+	 false},
 	{"getallappointments",
 	 "All appointments and trackers, in pages",
 	 {"[after]", "[limit]"},
-	 "appointments"},
+	 "appointments",
+	 false},
 	{"getlocators",
 	 "The locator of each appointment and tracker, in pages",
 	 {"[after]", "[limit]"},
-	 "locators"},
+	 "locators",
+	 false},
 	{"gettrackers",
 	 "Penalties being followed, with state, node's answer and latencies, in pages",
 	 {"[after]", "[limit]"},
-	 "trackers"},
-	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", {0}, NULL},
-	{"getcounters", "Counters of control, and of the dataplane as of a second or two ago", {0}, NULL},
+	 "trackers",
+	 false},
+	{"getpeers", "Bitcoin nodes the dataplane is connected to by P2P", {0}, NULL, false},
+	{"getcounters",
+	 "Counters of control, and of the dataplane as of a second or two ago",
+	 {0},
+	 NULL,
+	 false},
+	{"getslowlog",
+	 "What took longer than log.slow-ms: the last events, newest first, and the slowest of each kind",
+	 {"[limit]"},
+	 NULL,
+	 false},
 	{"scanstale",
 	 "Looks for breaches in blocks off the best chain: up to one block, or in every branch known; "
 	 "information only",
 	 {"[hash]"},
-	 NULL},
-	{"getstalescan", "What the last scanstale has found so far", {0}, NULL},
-	{"stop", "Stops vigild in good order", {0}, NULL},
-	{"help", "Lists the methods, or describes one", {"[method]"}, NULL},
+	 NULL,
+	 false},
+	{"getstalescan", "What the last scanstale has found so far", {0}, NULL, false},
+	{"stop", "Stops vigild in good order", {0}, NULL, false},
+	{"get_tower_info", "The same as gettowerinfo", {0}, NULL, false},
+	{"get_users", "The same as getusers", {"[after]", "[limit]"}, "user_ids", true},
+	{"get_user", "The same as getuser", {"user_id", "[after]", "[limit]"}, "appointments", true},
+	{"get_appointments",
+	 "The same as getappointments",
+	 {"locator", "[after]", "[limit]"},
+	 "appointments",
+	 true},
+	{"get_all_appointments",
+	 "The same as getallappointments",
+	 {"[after]", "[limit]"},
+	 "appointments",
+	 true},
+	{"help", "Lists the methods, or describes one", {"[method]"}, NULL, false},
 };
 #define METHOD_CNT (sizeof(methods) / sizeof(methods[0]))
 
 struct options {
 	const char *socket;
+	const char *config, *data_dir, *network; /* where to look for it */
 	unsigned timeout_s;
 	bool all;
 	bool lines;
@@ -141,8 +171,11 @@ static int print_help(const struct options *o)
 	       "usage: vigil-cli [options] METHOD [VALUE... | NAME=VALUE...]\n"
 	       "\n"
 	       "options:\n"
-	       "  --socket PATH   vigild's control socket (default: $VIGIL_SOCKET, else\n"
-	       "                  ~/.vigil/main/control.sock)\n"
+	       "  --socket PATH   vigild's control socket (default: what the next three say,\n"
+	       "                  else $VIGIL_SOCKET, else ~/.vigil/main/control.sock)\n"
+	       "  --config FILE   take the socket from this configuration file of vigild\n"
+	       "  --data-dir DIR  the tower's data directory\n"
+	       "  --network NAME  the tower's network\n"
 	       "  --timeout S     seconds to wait for each answer (default: 60)\n"
 	       "  --all           fetch every page of a list and print it as one document\n"
 	       "  --lines         the same with a line for each row: text as it is, else JSON\n"
@@ -156,7 +189,7 @@ static int print_help(const struct options *o)
 	       "A page's \"next\" is the next page's \"after\".  Answers are JSON on standard "
 	       "output,\n"
 	       "errors go to standard error.  Exit status: 1 the server answered with an error,\n"
-	       "2 wrong usage, 3 no server.\n");
+	       "2 wrong usage, 3 no server.  The names with an underscore give all pages at once.\n");
 	return EXIT_ANSWERED;
 }
 
@@ -350,7 +383,7 @@ static int call_all(struct client *c, const struct method *m, json_t *params, bo
 	return finish_output();
 }
 
-static int run(const struct options *o, int argc, char **argv)
+static int run(struct options *o, int argc, char **argv)
 {
 	const struct method *m = method_find(argv[0]);
 	json_t *params = params_of(argc - 1, argv + 1), *named;
@@ -359,6 +392,7 @@ static int run(const struct options *o, int argc, char **argv)
 
 	if (params == NULL)
 		return usage_error("%s: give either values or NAME=VALUE, not both", argv[0]);
+	o->all |= m != NULL && m->whole;
 	if (o->all && (m == NULL || m->list == NULL)) {
 		json_decref(params);
 		return usage_error(o->lines ? "--lines: %s is not given in pages"
@@ -383,27 +417,38 @@ static int run(const struct options *o, int argc, char **argv)
 	return rc;
 }
 
-static const char *default_socket(struct config *cfg)
+/* What vigild itself would take, given the same.  NULL after saying what is wrong. */
+static const char *default_socket(const struct options *o, struct config *cfg)
 {
-	static char why[CONFIG_WHY_SZ];
-	static char name[] = "vigil-cli";
-	char *argv[] = {name, NULL};
+	static char why[CONFIG_WHY_SZ], arg[3][CONFIG_PATH_SZ + 32], name[] = "vigil-cli";
+	char *argv[5] = {name};
 	const char *path = getenv("VIGIL_SOCKET");
+	int argc = 1;
 
-	if (path != NULL && path[0] != '\0')
+	if (o->config == NULL && o->data_dir == NULL && o->network == NULL && path != NULL && path[0] != '\0')
 		return path;
-	return config_load(cfg, 1, argv, why) == CONFIG_RUN ? cfg->control_socket : "";
+	if (o->config != NULL)
+		snprintf(argv[argc++] = arg[0], sizeof(arg[0]), "--config=%s", o->config);
+	if (o->data_dir != NULL)
+		snprintf(argv[argc++] = arg[1], sizeof(arg[1]), "--tower.data-dir=%s", o->data_dir);
+	if (o->network != NULL)
+		snprintf(argv[argc++] = arg[2], sizeof(arg[2]), "--tower.network=%s", o->network);
+	if (config_load(cfg, argc, argv, why) == CONFIG_RUN)
+		return cfg->control_socket;
+	if (argc == 1)
+		return "";
+	usage_error("%s", why);
+	return NULL;
 }
 
 int main(int argc, char **argv)
 {
-	static const struct option long_options[] = {{"socket", required_argument, NULL, 's'},
-						     {"timeout", required_argument, NULL, 't'},
-						     {"all", no_argument, NULL, 'a'},
-						     {"help", no_argument, NULL, 'h'},
-						     {"version", no_argument, NULL, 'v'},
-						     {"lines", no_argument, NULL, 'l'},
-						     {NULL, 0, NULL, 0}};
+	static const struct option long_options[] = {
+		{"socket", required_argument, NULL, 's'},   {"config", required_argument, NULL, 'c'},
+		{"data-dir", required_argument, NULL, 'd'}, {"network", required_argument, NULL, 'n'},
+		{"timeout", required_argument, NULL, 't'},  {"all", no_argument, NULL, 'a'},
+		{"help", no_argument, NULL, 'h'},           {"version", no_argument, NULL, 'v'},
+		{"lines", no_argument, NULL, 'l'},          {NULL, 0, NULL, 0}};
 	static struct config cfg;
 	struct options o = {.timeout_s = 60};
 	bool help = false;
@@ -415,6 +460,15 @@ int main(int argc, char **argv)
 		switch (opt) {
 		case 's':
 			o.socket = optarg;
+			break;
+		case 'c':
+			o.config = optarg;
+			break;
+		case 'd':
+			o.data_dir = optarg;
+			break;
+		case 'n':
+			o.network = optarg;
 			break;
 		case 't':
 			o.timeout_s = (unsigned)strtoul(optarg, &end, 10);
@@ -439,7 +493,9 @@ int main(int argc, char **argv)
 		}
 	}
 	if (o.socket == NULL)
-		o.socket = default_socket(&cfg);
+		o.socket = default_socket(&o, &cfg);
+	if (o.socket == NULL)
+		return EXIT_USAGE;
 	if (help)
 		return print_help(&o);
 	if (optind == argc)

@@ -69,7 +69,11 @@ struct config {
 	uint32_t rpc_timeout_ms;
 	/* [broadcast] */
 	uint32_t rebroadcast_blocks;
+	/* [metrics] */
+	char metrics_bind[64];
+	uint32_t metrics_port; /* 0: none */
 	/* [log] */
+	uint32_t slow_ms; /* 0: nothing is slow */
 	enum log_level log_level;
 	char log_file[CONFIG_PATH_SZ]; /* empty: standard error */
 

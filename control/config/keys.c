@@ -299,10 +299,20 @@ const struct config_key config_keys[] = {
 	{"broadcast", "rebroadcast-blocks", parse_u32, FIELD(rebroadcast_blocks), 1, 1000, "6", "blocks",
 	 "A penalty that is not yet in a block is sent again at least this often."},
 
+	{"metrics", "bind", parse_bind, FIELD(metrics_bind), 0, 0, "127.0.0.1", "address",
+	 "Where Prometheus finds the metrics, in clear and without a password: keep it on loopback or a "
+	 "private "
+	 "network."},
+	{"metrics", "port", parse_u32, FIELD(metrics_port), 0, UINT16_MAX, "0", "TCP port",
+	 "The port of GET /metrics; 0 serves none."},
+
 	{"log", "level", parse_log_level, FIELD(log_level), 0, 0, "info", "error|warn|info|debug",
 	 "The least important lines that are still written."},
 	{"log", "file", parse_path, FIELD(log_file), 0, 0, "", "path",
 	 "Where the log goes; empty is standard error.  SIGHUP opens it again under its name."},
+	{"log", "slow-ms", parse_u32, FIELD(slow_ms), 0, 3600000, "1000", "milliseconds",
+	 "Blocks, requests, syncs and RPCs that take so long are kept for getslowlog and logged; 0 keeps "
+	 "none."},
 };
 
 const unsigned config_key_cnt = sizeof config_keys / sizeof config_keys[0];

@@ -5,6 +5,7 @@
 #include "feed/feed_priv.h"
 #include "kill/kill_point.h"
 #include "log/log.h"
+#include "meter/meter.h"
 
 #define READ_TURN_MAX  (256u << 10)
 #define WRITE_TURN_MAX (1u << 20)
@@ -301,8 +302,11 @@ static const char *on_hit(struct feed *f, const struct link_hit *r)
 
 	if (why == NULL && (r->flags & LINK_HIT_STALE))
 		return session_stale_hit(f, r);
-	if (why == NULL)
+	if (why == NULL) {
+		if (!(r->flags & LINK_HIT_RECENT) && r->last_byte_ns != 0 && r->hit_ns >= r->last_byte_ns)
+			meter_note(METER_HIT, r->hit_ns - r->last_byte_ns, "height %u", r->height);
 		tower_hit(f->tower, r, r->raw_sz > 0 ? (const uint8_t *)(r + 1) : NULL);
+	}
 	return why;
 }
 
@@ -311,8 +315,12 @@ static const char *on_connected(struct feed *f, const struct link_block_connecte
 	const char *why = feed_check_connected(&f->check, r);
 
 	if (why == NULL) {
+		uint64_t begun = meter_now_ns();
+
 		note_settled(f);
 		tower_block_connected(f->tower, r);
+		meter_note(METER_BLOCK, meter_now_ns() - begun, "height %u, %u transactions, %u hits",
+			   r->height, r->tx_cnt, r->hit_cnt);
 	}
 	return why;
 }

@@ -1,3 +1,4 @@
+#include "meter/meter.h"
 #include "rpc/rpc_priv.h"
 
 #include <stdio.h>
@@ -226,6 +227,10 @@ const struct rpc_method rpc_methods[] = {
 	 "Counters of control, and of the dataplane as of a second or two ago",
 	 rpc_getcounters,
 	 {{0}}},
+	{"getslowlog",
+	 "What took longer than log.slow-ms: the last events, newest first, and the slowest of each kind",
+	 rpc_getslowlog,
+	 {{"limit", RPC_COUNT, false, METER_SLOW_CNT}}},
 	{"scanstale",
 	 "Looks for breaches in blocks off the best chain: up to one block, or in every branch known; "
 	 "information only",
@@ -233,6 +238,21 @@ const struct rpc_method rpc_methods[] = {
 	 {{"hash", RPC_HEX, false, HASH_SZ}}},
 	{"getstalescan", "What the last scanstale has found so far", rpc_getstalescan, {{0}}},
 	{"stop", "Stops vigild in good order", stop, {{0}}},
+	/* The names of the TEOS reference's own interface, for scripts that know those. */
+	{"get_tower_info", "The same as gettowerinfo", gettowerinfo, {{0}}},
+	{"get_users", "The same as getusers", rpc_getusers, {AFTER(USER_ID_SZ), LIMIT(RPC_KEYS_PAGE_MAX)}},
+	{"get_user",
+	 "The same as getuser",
+	 rpc_getuser,
+	 {{"user_id", RPC_HEX, true, USER_ID_SZ}, AFTER(LOCATOR_SZ), LIMIT(RPC_KEYS_PAGE_MAX)}},
+	{"get_appointments",
+	 "The same as getappointments",
+	 rpc_getappointments,
+	 {{"locator", RPC_HEX, true, LOCATOR_SZ}, AFTER(RPC_APPT_KEY_SZ), LIMIT(RPC_ROWS_PAGE_MAX)}},
+	{"get_all_appointments",
+	 "The same as getallappointments",
+	 rpc_getallappointments,
+	 {AFTER(RPC_APPT_KEY_SZ), LIMIT(RPC_ROWS_PAGE_MAX)}},
 	RPC_HELP_METHOD,
 };
 const size_t rpc_method_cnt = sizeof(rpc_methods) / sizeof(rpc_methods[0]);

@@ -46,6 +46,7 @@ struct rpc_done rpc_gettrackers(struct rpc_call *call);
 struct rpc_done rpc_scanstale(struct rpc_call *call);
 struct rpc_done rpc_getstalescan(struct rpc_call *call);
 struct rpc_done rpc_getcounters(struct rpc_call *call);
+struct rpc_done rpc_getslowlog(struct rpc_call *call);
 
 /* NULL only when memory is out.  rpc_json_ascii replaces what is not printable ASCII. */
 json_t *rpc_json_hex(const uint8_t *p, size_t sz);

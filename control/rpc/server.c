@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "log/log.h"
+#include "meter/meter.h"
 #include "rpc/rpc_priv.h"
 
 #define BUF_FIRST 4096u
@@ -184,8 +185,11 @@ static void client_request(struct client *c, size_t start, size_t end)
 {
 	struct rpc *r = c->rpc;
 	bool not_json, failed;
+	uint64_t begun = meter_now_ns();
 	char *line = rpc_answer(&r->table, c->buf + start, end - start, &not_json, &failed);
 
+	meter_note(METER_COMMAND, meter_now_ns() - begun, "%.*s", end - start > 90 ? 90 : (int)(end - start),
+		   c->buf + start);
 	r->info.requests_total++;
 	if (not_json) {
 		client_refuse(c, line, "not JSON");

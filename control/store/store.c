@@ -11,6 +11,7 @@
 
 #include "kill/kill_point.h"
 #include "log/log.h"
+#include "meter/meter.h"
 #include "store/wal.h"
 
 #define RESERVE_MAX     (128u << 20)
@@ -79,11 +80,13 @@ static void sync_once(struct store *s)
 {
 	uint64_t target = s->written;
 	bool fault = s->fault_sync > 0 && --s->fault_sync == 0;
+	uint64_t begun = meter_now_ns();
 	int rc;
 
 	s->syncing = true;
 	pthread_mutex_unlock(&s->lock);
 	rc = fault ? -ENOSPC : wal_sync(s->wal);
+	meter_note(METER_SYNC, meter_now_ns() - begun, rc < 0 ? "failed" : "the store's log");
 	if (rc < 0)
 		log_error("store_sync_failed", "The store's log cannot be synced",
 			  log_str("error", strerror(-rc)));

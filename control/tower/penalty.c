@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "log/log.h"
+#include "meter/meter.h"
 #include "tower/tower_priv.h"
 
 #define SECOND_NS          1000000000ull
@@ -208,13 +209,21 @@ void penalties_free(struct tower *t)
 
 /* --- answers ------------------------------------------------------------------------------------------------------ */
 
+static void sent_at(struct penalty *p, uint64_t at_ns)
+{
+	if (p->sent_ns != 0 || at_ns == 0)
+		return;
+	p->sent_ns = at_ns;
+	if (p->hit_ns != 0 && at_ns >= p->hit_ns)
+		meter_note(METER_SENT, at_ns - p->hit_ns, "%u tries", p->tries);
+}
+
 static void took(struct tower *t, struct penalty *p, uint64_t at_ns)
 {
 	p->state = TRACKER_SENT;
 	p->next_ns = UINT64_MAX;
 	p->backoff_ns = SECOND_NS;
-	if (p->sent_ns == 0)
-		p->sent_ns = at_ns;
+	sent_at(p, at_ns);
 	if (!p->counted)
 		t->totals.penalties_sent_total++;
 	p->counted = true;
@@ -253,8 +262,8 @@ void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const s
 		p->peer_cnt = a->peer_cnt;
 		if (a->peer_cnt > 0 && p->state == TRACKER_UNSENT)
 			took(t, p, a->at_ns);
-		else if (p->sent_ns == 0)
-			p->sent_ns = a->at_ns;
+		else
+			sent_at(p, a->at_ns);
 		break;
 	case NODE_ACCEPTED:
 		remember(p, a);
