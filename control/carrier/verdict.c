@@ -85,9 +85,15 @@ static void set_reason(struct carrier_verdict *v, enum carrier_outcome o, enum n
 /* Answers without an RPC error object. */
 static void judge_http(struct carrier_verdict *v, long http, const char *body, size_t sz)
 {
-	static const char full[] = "Work queue depth exceeded";
+	static const char full[] = "Work queue depth exceeded", busy[] = "Too busy"; /* btcd: rpcmaxclients */
+	static const char tls[] = "HTTP request to an HTTPS server";
 	char text[80];
 
+	if (http == 400 && memmem(body, sz, tls, sizeof(tls) - 1) != NULL) {
+		set(v, OUTCOME_MALFORMED, 0,
+		    "HTTP 400: the node speaks TLS, which we do not (btcd: notls, on loopback)");
+		return;
+	}
 	switch (http) {
 	case 401:
 		set(v, OUTCOME_AUTH, 0, "HTTP 401: the node does not accept our credentials");
@@ -109,6 +115,8 @@ static void judge_http(struct carrier_verdict *v, long http, const char *body, s
 	case 503:
 		if (memmem(body, sz, full, sizeof(full) - 1) != NULL)
 			set(v, OUTCOME_BUSY, 0, "HTTP 503: the node's work queue is full (rpcworkqueue)");
+		else if (memmem(body, sz, busy, sizeof(busy) - 1) != NULL)
+			set(v, OUTCOME_BUSY, 0, "HTTP 503: the node serves no more clients (rpcmaxclients)");
 		else
 			set(v, OUTCOME_STOPPING, 0, "HTTP 503: the node is shutting down");
 		return;
@@ -119,6 +127,53 @@ static void judge_http(struct carrier_verdict *v, long http, const char *body, s
 
 /* --- the transaction ---------------------------------------------------------------------------------------- */
 
+static const char btcd_prefix[] = "TX rejected: ";
+
+/* btcd's words for the same: a sentence, with txids and numbers in the midst of it.  The first that is found counts. */
+static enum node_reason btcd_reason_of(const char *text)
+{
+	static const struct {
+		const char *words;
+		enum node_reason reason;
+	} table[] = {
+		{"already have transaction", REASON_IN_MEMPOOL},
+
+		{"orphan transaction", REASON_INPUTS},
+		{"does not exist or has already been spent", REASON_INPUTS},
+
+		{"output already spent in mempool", REASON_CONFLICT},
+		{"replacement transaction", REASON_CONFLICT},
+
+		{"fees which is under the required amount", REASON_FEE_LOW},
+		{"has insufficient priority", REASON_FEE_LOW},
+		{"rejected by the rate limiter due to low fees", REASON_FEE_LOW},
+
+		{"sequence locks on inputs not met", REASON_TIMING},
+		{"transaction is not finalized", REASON_TIMING},
+		{"before required maturity", REASON_TIMING},
+		{"segwit isn't active yet", REASON_TIMING},
+
+		{"is not standard", REASON_POLICY},
+		{"non-standard input", REASON_POLICY},
+		{"sigop cost is too high", REASON_POLICY},
+		{" is too small", REASON_POLICY},
+		/* Scripts are run once, with the flags of policy: it must not count as invalid. */
+		{"failed to validate input", REASON_POLICY},
+
+		{"which is less than the amount spent", REASON_INVALID},
+		{"transaction has no inputs", REASON_INVALID},
+		{"transaction has no outputs", REASON_INVALID},
+		{"transaction contains duplicate inputs", REASON_INVALID},
+		{"max allowed value", REASON_INVALID},
+		{"output has negative value", REASON_INVALID},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (strstr(text, table[i].words) != NULL)
+			return table[i].reason;
+	return REASON_OTHER;
+}
+
 enum node_reason carrier_reason_of(const char *text)
 {
 	static const struct {
@@ -128,7 +183,6 @@ enum node_reason carrier_reason_of(const char *text)
 		{"txn-already-in-mempool", REASON_IN_MEMPOOL},
 		{"txn-same-nonwitness-data-in-mempool", REASON_IN_MEMPOOL},
 		{"txn-already-known", REASON_CONFIRMED},
-		{"already have transaction", REASON_IN_MEMPOOL}, /* btcd */
 
 		{"min relay fee not met", REASON_FEE_LOW},
 		{"mempool min fee not met", REASON_FEE_LOW},
@@ -184,10 +238,7 @@ enum node_reason carrier_reason_of(const char *text)
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (strncasecmp(text, table[i].prefix, strlen(table[i].prefix)) == 0)
 			return table[i].reason;
-	/* btcd: "TX rejected: already have transaction ..." */
-	if (strstr(text, ": already have transaction") != NULL)
-		return REASON_IN_MEMPOOL;
-	return REASON_OTHER;
+	return strncmp(text, btcd_prefix, sizeof(btcd_prefix) - 1) == 0 ? btcd_reason_of(text) : REASON_OTHER;
 }
 
 /* -25 is three different things (section 17.3); none of them means that the penalty has failed. */

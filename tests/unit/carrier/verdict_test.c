@@ -135,6 +135,75 @@ static void T21_every_refusal_has_its_reason(void **state)
 	}
 }
 
+/* btcd's sentences, and its codes: -25 is all that its rules for blocks say too. */
+static void btcds_words_have_the_same_reasons(void **state)
+{
+	static const struct {
+		int code;
+		const char *text;
+		enum node_reason reason;
+	} rows[] = {
+		{-25,
+		 "orphan transaction " TXID " references outputs of unknown or fully-spent transaction " TXID,
+		 REASON_INPUTS},
+		{-25,
+		 "output " TXID ":0 referenced from transaction " TXID
+		 ":0 either does not exist or has already been spent",
+		 REASON_INPUTS},
+		{-26, "output already spent in mempool: output=" TXID ":0, tx=" TXID, REASON_CONFLICT},
+		{-26, TXID ": replacement transaction has an insufficient absolute fee: needs 2, has 1",
+		 REASON_CONFLICT},
+		{-26, "transaction " TXID " has 10 fees which is under the required amount of 182",
+		 REASON_FEE_LOW},
+		{-26, "transaction " TXID " has insufficient priority (2855.77 <= 5.76e+07)", REASON_FEE_LOW},
+		{-26, "transaction " TXID " has been rejected by the rate limiter due to low fees",
+		 REASON_FEE_LOW},
+		{-26, "transaction's sequence locks on inputs not met", REASON_TIMING},
+		{-26, "transaction " TXID " is not standard: transaction is not finalized", REASON_TIMING},
+		{-25,
+		 "tried to spend coinbase transaction output " TXID
+		 ":0 from height 2 at height 9 before required maturity of 100 blocks",
+		 REASON_TIMING},
+		{-26, "transaction " TXID " has witness data, but segwit isn't active yet", REASON_TIMING},
+		{-26, "transaction " TXID " is not standard: transaction output 0: payment is dust: 9",
+		 REASON_POLICY},
+		{-26, "transaction " TXID " has a non-standard input: transaction input #0 has 9 ...",
+		 REASON_POLICY},
+		{-26, "transaction " TXID " sigop cost is too high: 16001 > 16000", REASON_POLICY},
+		{-26, "tx " TXID " is too small", REASON_POLICY},
+		{-25,
+		 "failed to validate input " TXID ":0 which references output " TXID
+		 ":0 - signature not empty on failed checksig (...)",
+		 REASON_POLICY},
+		{-25,
+		 "total value of all transaction inputs for transaction " TXID
+		 " is 1 which is less than the amount spent of 2",
+		 REASON_INVALID},
+		{-25, "transaction has no outputs", REASON_INVALID},
+		{-25, "transaction contains duplicate inputs", REASON_INVALID},
+		{-26, "a reason of a version to come", REASON_OTHER},
+		{-25, "", REASON_OTHER},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct carrier_verdict v;
+		char text[512];
+
+		snprintf(text, sizeof(text), "TX rejected: %s", rows[i].text);
+		v = judge_error(200, rows[i].code, text);
+		if (v.reason != rows[i].reason)
+			print_error("%d %s: reason %d\n", rows[i].code, text, (int)v.reason);
+		assert_int_equal(v.outcome, OUTCOME_REFUSED);
+		assert_int_equal(v.reason, rows[i].reason);
+		assert_int_equal(v.code, rows[i].code);
+		/* Nobody else is read so. */
+		assert_int_equal(carrier_reason_of(rows[i].text), REASON_OTHER);
+	}
+	check(200, -26, "TX rejected: already have transaction in mempool " TXID, OUTCOME_ACCEPTED, 0);
+	check(200, -27, "TX rejected: transaction already exists in blockchain", OUTCOME_ACCEPTED, 0);
+}
+
 static void only_codes_about_the_transaction_refuse_it(void **state)
 {
 	static const char *const reasons[] = {
@@ -201,12 +270,14 @@ static void http_errors_without_json_are_told_apart(void **state)
 	assert_int_equal(judge(401, "").outcome, OUTCOME_AUTH);
 	assert_int_equal(judge(403, "").outcome, OUTCOME_FORBIDDEN);
 	assert_int_equal(judge(503, "Work queue depth exceeded").outcome, OUTCOME_BUSY);
+	assert_int_equal(judge(503, "503 Too busy.  Try again later.\n").outcome, OUTCOME_BUSY);
 	assert_int_equal(judge(503, "Request rejected during server shutdown").outcome, OUTCOME_STOPPING);
 	assert_int_equal(judge(503, "").outcome, OUTCOME_STOPPING);
 	assert_int_equal(judge(404, "").outcome, OUTCOME_NO_METHOD);
 	assert_int_equal(judge(405, "JSONRPC server handles only POST requests").outcome, OUTCOME_MALFORMED);
 	assert_int_equal(judge(400, "").outcome, OUTCOME_MALFORMED);
 	assert_int_equal(judge(413, "").outcome, OUTCOME_MALFORMED);
+	assert_non_null(strstr(judge(400, "Client sent an HTTP request to an HTTPS server.\n").text, "TLS"));
 	assert_int_equal(judge(500, "<html>").outcome, OUTCOME_NO_VERDICT);
 }
 
@@ -368,6 +439,7 @@ int main(void)
 		cmocka_unit_test(T21_every_refusal_has_its_reason),
 		cmocka_unit_test(T26_a_nodes_tip_and_warnings_are_read_in_every_version),
 		cmocka_unit_test(T29_a_pruned_node_says_what_it_still_has),
+		cmocka_unit_test(btcds_words_have_the_same_reasons),
 		cmocka_unit_test(only_codes_about_the_transaction_refuse_it),
 		cmocka_unit_test(known_or_confirmed_is_acceptance),
 		cmocka_unit_test(a_sick_or_starting_node_says_nothing_about_the_transaction),
