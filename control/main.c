@@ -315,6 +315,9 @@ static bool open_carrier(struct daemon *d)
 	for (unsigned i = 0; i < c->node_cnt; i++)
 		nodes[i] = (struct carrier_node){.host = c->nodes[i].host,
 						 .port = c->nodes[i].port,
+						 .tls = c->nodes[i].tls,
+						 .certificate = c->rpc_certificate[0] ? c->rpc_certificate
+										      : NULL,
 						 .user = cookie ? NULL : c->rpc_user,
 						 .password = cookie ? NULL : c->rpc_password,
 						 .cookie_path = cookie ? c->rpc_cookie_file : NULL};

@@ -43,6 +43,8 @@ struct carrier;
 struct carrier_node {
 	const char *host;            /* name or address, without scheme */
 	uint16_t port;               /* 0: the network's RPC port */
+	bool tls;                    /* then who answers must show a certificate of that name or address */
+	const char *certificate;     /* PEM file of whom to trust then; NULL: whom the system does */
 	const char *user, *password; /* both, or NULL */
 	const char *cookie_path;     /* used when user is NULL; read at every probe */
 };

@@ -42,7 +42,7 @@ struct slot {
 struct node {
 	struct carrier *carrier;
 	unsigned idx;
-	char *host, *url, *user, *password, *cookie_path;
+	char *host, *url, *user, *password, *cookie_path, *certificate;
 	uint16_t port;
 	enum carrier_node_state state;
 	char error[192], warning[96];

@@ -6,6 +6,8 @@
 
 #include "meter/meter.h"
 
+#define CA_CACHE_S 60L /* the file of trusted certificates is read again after it */
+
 struct request {
 	struct http *http;
 	struct request *next, **link;
@@ -273,7 +275,14 @@ bool http_send(struct http *h, const struct http_post *p, http_done_fn done, voi
 	}
 	*q = (struct request){.http = h, .easy = e, .done = done, .arg = arg};
 	curl_easy_setopt(e, CURLOPT_URL, p->url);
-	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
+	curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(e, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (p->certificate != NULL) {
+		curl_easy_setopt(e, CURLOPT_CAINFO, p->certificate);
+		curl_easy_setopt(e, CURLOPT_CAPATH, NULL); /* and nobody else */
+		/* libcurl would go by the file's first state for a day; a node may be given a new certificate. */
+		curl_easy_setopt(e, CURLOPT_CA_CACHE_TIMEOUT, CA_CACHE_S);
+	}
 	curl_easy_setopt(e, CURLOPT_PROXY, ""); /* the environment must not redirect us */
 	curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
 	/* A request that ends while its name is looked up must not wait for the resolver's thread. */

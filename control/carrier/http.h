@@ -13,8 +13,9 @@
 struct http;
 
 struct http_post {
-	const char *url, *user, *password; /* copied */
-	const char *body;                  /* borrowed until done, or http_free */
+	const char *url, *user, *password; /* copied; http:// or https:// */
+	const char *certificate; /* https: PEM file of whom to trust, copied; NULL: whom the system does */
+	const char *body;        /* borrowed until done, or http_free */
 	size_t body_sz;
 	unsigned timeout_ms;
 };

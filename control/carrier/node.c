@@ -59,6 +59,7 @@ bool node_post(struct node *n, const char *body, size_t sz, http_done_fn done, v
 	struct http_post p = {.url = n->url,
 			      .user = cookie ? n->cookie_user : n->user,
 			      .password = cookie ? n->cookie_password : n->password,
+			      .certificate = n->certificate,
 			      .body = body,
 			      .body_sz = sz,
 			      .timeout_ms = n->carrier->timeout_ms};
@@ -275,10 +276,13 @@ bool node_init(struct node *n, struct carrier *c, unsigned idx, const struct car
 		return false;
 	}
 	*why = "out of memory";
-	if (asprintf(&n->url, bare_v6 ? "http://[%s]:%u/" : "http://%s:%u/", cfg->host, n->port) < 0) {
+	if (asprintf(&n->url, "http%s://%s%s%s:%u/", cfg->tls ? "s" : "", bare_v6 ? "[" : "", cfg->host,
+		     bare_v6 ? "]" : "", n->port) < 0) {
 		n->url = NULL;
 		return false;
 	}
+	if (cfg->certificate != NULL && (n->certificate = strdup(cfg->certificate)) == NULL)
+		return false;
 	n->host = strdup(cfg->host);
 	if (cfg->user != NULL && cfg->password != NULL) {
 		n->user = strdup(cfg->user);
@@ -296,6 +300,7 @@ void node_free_texts(struct node *n)
 	free(n->user);
 	free(n->password);
 	free(n->cookie_path);
+	free(n->certificate);
 	free(n->cookie_user);
 	free(n->cookie_password);
 }

@@ -91,7 +91,7 @@ static void judge_http(struct carrier_verdict *v, long http, const char *body, s
 
 	if (http == 400 && memmem(body, sz, tls, sizeof(tls) - 1) != NULL) {
 		set(v, OUTCOME_MALFORMED, 0,
-		    "HTTP 400: the node speaks TLS, which we do not (btcd: notls, on loopback)");
+		    "HTTP 400: the node speaks TLS: its name in rpc.connect needs https:// before it");
 		return;
 	}
 	switch (http) {

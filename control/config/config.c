@@ -71,6 +71,7 @@ static bool resolve(struct config_load *ld)
 {
 	struct config *c = ld->cfg;
 	const struct network *net = network_get(c->network);
+	bool any_tls = false;
 
 	if (!c->data_dir[0]) {
 		snprintf(ld->why, CONFIG_WHY_SZ,
@@ -88,6 +89,7 @@ static bool resolve(struct config_load *ld)
 		return false;
 	}
 	for (unsigned i = 0; i < c->node_cnt; i++) {
+		any_tls |= c->nodes[i].tls;
 		if (c->nodes[i].port == 0)
 			c->nodes[i].port = net->rpc_port;
 	}
@@ -101,6 +103,11 @@ static bool resolve(struct config_load *ld)
 		snprintf(ld->why, CONFIG_WHY_SZ,
 			 "rpc.connect names a node, but neither rpc.cookie-file nor rpc.user and "
 			 "rpc.password are set");
+		return false;
+	}
+	if (c->rpc_certificate[0] && !any_tls) {
+		snprintf(ld->why, CONFIG_WHY_SZ,
+			 "rpc.certificate is set, but no node of rpc.connect has https:// before its name");
 		return false;
 	}
 	return true;

@@ -35,6 +35,7 @@ enum config_chain_start {
 struct config_node {
 	char host[CONFIG_TEXT_SZ];
 	uint16_t port; /* the network's usual RPC port where none was given */
+	bool tls;      /* written with https:// */
 };
 
 struct config {
@@ -66,6 +67,7 @@ struct config {
 	unsigned node_cnt; /* 0: no node is asked; penalties go out by P2P alone */
 	char rpc_user[CONFIG_TEXT_SZ], rpc_password[CONFIG_TEXT_SZ];
 	char rpc_cookie_file[CONFIG_PATH_SZ]; /* empty: user and password */
+	char rpc_certificate[CONFIG_PATH_SZ]; /* empty: the system's authorities */
 	uint32_t rpc_timeout_ms;
 	/* [broadcast] */
 	uint32_t rebroadcast_blocks;

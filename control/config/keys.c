@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* --- values ------------------------------------------------------------------------------------------------- */
 
@@ -145,12 +146,20 @@ static bool parse_anchor(const struct config_key *k, void *field, const char *te
 	return true;
 }
 
-/* One `host`, `host:port`, `[v6]` or `[v6]:port`. */
+/* One `host`, `host:port`, `[v6]` or `[v6]:port`, with or without https:// before it. */
 static bool parse_node(struct config_node *n, const char *text, size_t sz)
 {
-	const char *host = text, *host_end, *port = NULL;
+	static const char https[] = "https://";
+	const char *host, *host_end, *port = NULL;
 	char digits[8];
 	uint64_t v = 0;
+
+	n->tls = sz >= sizeof https - 1 && strncasecmp(text, https, sizeof https - 1) == 0;
+	if (n->tls) {
+		text += sizeof https - 1;
+		sz -= sizeof https - 1;
+	}
+	host = text;
 
 	if (sz > 0 && text[0] == '[') {
 		host = text + 1;
@@ -210,7 +219,8 @@ static bool parse_nodes(const struct config_key *k, void *field, const char *tex
 		while (end > pad && (text[end - 1] == ' ' || text[end - 1] == '\t'))
 			end--;
 		if (!parse_node(&c->nodes[c->node_cnt], text + pad, end - pad)) {
-			snprintf(why, CONFIG_TEXT_SZ, "is not a list of host:port, separated by commas");
+			snprintf(why, CONFIG_TEXT_SZ,
+				 "is not a list of [https://]host:port, separated by commas");
 			return false;
 		}
 		c->node_cnt++;
@@ -284,15 +294,19 @@ const struct config_key config_keys[] = {
 	{"teos", "max-appointments", parse_u32, FIELD(max_appointments), 0, UINT32_MAX, "0", "appointments",
 	 "While so many are watched no more are taken; 0 is no limit."},
 
-	{"rpc", "connect", parse_nodes, FIELD(nodes), 0, 0, "", "host:port[,host:port...]",
-	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it, [IPv6] in brackets; empty is "
-	 "none."},
+	{"rpc", "connect", parse_nodes, FIELD(nodes), 0, 0, "", "[https://]host:port[,...]",
+	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it, [IPv6] in brackets; https:// "
+	 "for "
+	 "one that speaks TLS, as btcd does; empty is none."},
 	{"rpc", "user", parse_text, FIELD(rpc_user), 0, 0, "", "text", "User name for the nodes' RPC."},
 	{"rpc", "password", parse_text, FIELD(rpc_password), 0, 0, "", "text",
 	 "Password for the nodes' RPC; a file that holds it must not be readable by everybody."},
 	{"rpc", "cookie-file", parse_path, FIELD(rpc_cookie_file), 0, 0, "", "path",
 	 "The node's cookie file, in place of user and password; read again whenever a node "
 	 "refuses it."},
+	{"rpc", "certificate", parse_path, FIELD(rpc_certificate), 0, 0, "", "path",
+	 "Whom to trust over https://: a file with the nodes' own certificates (btcd: rpc.cert) or their "
+	 "issuers', in PEM; empty is whom the system trusts."},
 	{"rpc", "timeout-ms", parse_u32, FIELD(rpc_timeout_ms), 100, 600000, "10000", "milliseconds",
 	 "How long one RPC may take."},
 

@@ -24,10 +24,10 @@ def btcd_program():
 class Scene:
     """A btcd with a chain that has segwit, a tower at it, and a user."""
 
-    def __init__(self, lab, rng, program, coins=4):
+    def __init__(self, lab, rng, program, coins=4, tls=False):
         self.lab, self.rng = lab, rng
         self.wallet = Wallet(rng)
-        self.node = btcd.Btcd(program, lab.folder, lab.namespace, self.wallet.address)
+        self.node = btcd.Btcd(program, lab.folder, lab.namespace, self.wallet.address, tls)
         lab.nodes.append(self.node)
         if coins:
             self.node.fund(self.wallet, coins)
@@ -44,6 +44,9 @@ class Scene:
                 "user": btcd.USER,
                 "password": password,
             }
+            if self.node.certificate:
+                self.tower.settings["rpc"]["connect"] = "https://" + btcd.Btcd.rpc_address
+                self.tower.settings["rpc"]["certificate"] = self.node.certificate
         return self.tower
 
     def start_tower(self, device=AfPacket, form=CURRENT, **options):
@@ -85,8 +88,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(lab, rng, btcd_program):
-    made = Scene(lab, rng, btcd_program)
+def scene(lab, rng, btcd_program, request):
+    """Its node's RPC is plain; a test may say otherwise: parametrize("scene", ["tls"], indirect=True)."""
+    made = Scene(lab, rng, btcd_program, tls=getattr(request, "param", None) == "tls")
     yield made
     # Neither found a fault in the other's messages; what btcd found is asserted by `lab`.
     counters = made.tower.counters()
@@ -147,6 +151,21 @@ def test_a_penalty_is_in_btcds_mempool_then_in_a_block_and_done_a_hundred_blocks
     assert scene.status(quiet) == "being_watched"
     counters = tower.counters()
     assert counters["peer_connects_total"] == counters["push_connects_total"] == 1
+
+
+@pytest.mark.parametrize("scene", ["tls"], indirect=True)
+def test_btcds_rpc_over_tls_takes_a_penalty_and_gives_its_verdict(scene):
+    """What btcd offers to other hosts than its own."""
+    breach = scene.channels()[0].breach()
+    scene.start_tower()
+    scene.client.add_breach(breach)
+    scene.node.send(breach.dispute)
+    scene.node.generate()
+    scene.in_mempool(breach.penalty)
+    nodes = wait_until(
+        lambda: [n for n in scene.tower.info()["nodes"] if n["accepted_total"]], "btcd's verdict"
+    )
+    assert nodes[0]["state"] == "usable"
 
 
 def breached(scene, spare=0):

@@ -13,6 +13,7 @@ import pathlib
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 
 from .bitcoin import Block, Output, coinbase, display, from_display
@@ -82,24 +83,26 @@ class RpcError(Exception):
 
 
 class Btcd:
-    """Listens on every address of the namespace; RPC on its loopback only, where btcd allows it without
-    TLS.  It forgets its regtest chain, as its mempool, whenever it starts: refill() gives back what
+    """Listens on every address of the namespace; without tls its RPC is on loopback, which is where btcd
+    allows that, and with tls it has a certificate of its own making.  It forgets its regtest chain, as its mempool, whenever it starts: refill() gives back what
     stored() gave."""
 
     port = P2P_PORT
     rpc_address = f"127.0.0.1:{RPC_PORT}"
 
-    def __init__(self, program, folder, netns, address):
+    def __init__(self, program, folder, netns, address, tls=False):
         self.folder, self.netns = pathlib.Path(folder), netns
         self.watch = lambda: None  # raises when waiting has become pointless
         self.process = None
+        self.certificate = self.folder / "rpc.cert" if tls else None
         (self.folder / "btcd.conf").touch()
         self._argv = [
             program, "--regtest",
             f"--configfile={self.folder}/btcd.conf",
             f"--datadir={self.folder}/btcd", f"--logdir={self.folder}/btcd-logs",
             f"--listen=0.0.0.0:{P2P_PORT}",
-            f"--rpclisten={self.rpc_address}", "--notls",
+            *([f"--rpclisten=0.0.0.0:{RPC_PORT}"] if tls else [f"--rpclisten={self.rpc_address}", "--notls"]),
+            f"--rpccert={self.folder}/rpc.cert", f"--rpckey={self.folder}/rpc.key",
             f"--rpcuser={USER}", f"--rpcpass={PASSWORD}",
             f"--miningaddr={address}", "--debuglevel=MINR=warn",
         ]  # fmt: skip
@@ -144,6 +147,9 @@ class Btcd:
         connection.sock = self.netns.call(
             lambda: socket.create_connection(("127.0.0.1", RPC_PORT), timeout=30 * SLOW)
         )
+        if self.certificate:
+            trust = ssl.create_default_context(cafile=self.certificate)
+            connection.sock = trust.wrap_socket(connection.sock, server_hostname="127.0.0.1")
         token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         call = {"jsonrpc": "1.0", "id": 1, "method": method, "params": list(params)}
         try:

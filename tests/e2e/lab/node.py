@@ -456,7 +456,8 @@ class RpcNode:
             super().__init__(message)
             self.code, self.message = code, message
 
-    def __init__(self, user="lab", password="secret"):
+    def __init__(self, user="lab", password="secret", tls=None):
+        """tls: an ssl.SSLContext with a certificate."""
         self.calls = []  # (method, params)
         self.answers = {"sendrawtransaction": self._accept}
         expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -484,6 +485,10 @@ class RpcNode:
                 self.wfile.write(data)
 
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

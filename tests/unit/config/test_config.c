@@ -283,10 +283,35 @@ static void nodes_are_listed_with_ports_and_need_credentials(void **state)
 	assert_string_equal(cfg.nodes[3].host, "fe80::2");
 	assert_string_equal(cfg.rpc_cookie_file, "/home/op/c");
 
+	assert_false(cfg.nodes[0].tls || cfg.nodes[1].tls || cfg.nodes[2].tls || cfg.nodes[3].tls);
+
 	assert_int_equal(LOAD("--rpc.connect=a:1"), CONFIG_BAD);
 	assert_non_null(strstr(why, "neither rpc.cookie-file nor rpc.user"));
 	assert_int_equal(LOAD("--rpc.connect=a:1", "--rpc.cookie-file=/c", "--rpc.user=u"), CONFIG_BAD);
 	assert_non_null(strstr(why, "use one way"));
+}
+
+static void a_node_written_with_https_is_spoken_to_over_tls(void **state)
+{
+	(void)state;
+	assert_int_equal(LOAD("--rpc.connect=https://node.example, HTTPS://[::1]:9,plain:1", "--rpc.user=u",
+			      "--rpc.password=p", "--rpc.certificate=~/rpc.cert"),
+			 CONFIG_RUN);
+	assert_int_equal(cfg.node_cnt, 3);
+	assert_string_equal(cfg.nodes[0].host, "node.example");
+	assert_int_equal(cfg.nodes[0].port, 8332);
+	assert_string_equal(cfg.nodes[1].host, "::1");
+	assert_int_equal(cfg.nodes[1].port, 9);
+	assert_true(cfg.nodes[0].tls && cfg.nodes[1].tls);
+	assert_false(cfg.nodes[2].tls);
+	assert_string_equal(cfg.rpc_certificate, "/home/op/rpc.cert");
+
+	assert_int_equal(LOAD("--rpc.connect=https://", "--rpc.cookie-file=/c"), CONFIG_BAD);
+	assert_int_equal(LOAD("--rpc.connect=http://a", "--rpc.cookie-file=/c"), CONFIG_BAD);
+	/* It would be of no use, and the operator believes otherwise. */
+	assert_int_equal(LOAD("--rpc.connect=a:1", "--rpc.cookie-file=/c", "--rpc.certificate=/cert"),
+			 CONFIG_BAD);
+	assert_non_null(strstr(why, "https://"));
 }
 
 static void an_anchor_is_read_in_display_order(void **state)
@@ -482,6 +507,7 @@ int main(void)
 		cmocka_unit_test(help_and_version_win_over_whatever_else_is_wrong),
 		cmocka_unit_test(a_password_that_everybody_can_read_is_refused),
 		cmocka_unit_test(nodes_are_listed_with_ports_and_need_credentials),
+		cmocka_unit_test(a_node_written_with_https_is_spoken_to_over_tls),
 		cmocka_unit_test(an_anchor_is_read_in_display_order),
 		cmocka_unit_test(a_socket_path_that_the_system_cannot_hold_is_refused),
 		cmocka_unit_test(the_default_directory_needs_a_home),
