@@ -8,8 +8,12 @@
              (invariant I1).
    Generation A client is what it registered as; until that is known, what its User-Agent says (section 7.1).
    Errors    Every refusal is JSON {"error", "error_code"}, also where the reference sends plain text, because a current
-             client that cannot read an answer loses the appointment (section 18).  Only what is not HTTP at all gets
-             libmicrohttpd's own 400.
+             client that cannot read an answer loses the appointment (section 18).  What is hardly HTTP is answered by
+             libmicrohttpd itself, before it asks us and with no way to be told otherwise: a request line or header
+             that does not parse, a Content-Length that is no number (the reference says 411), headers of more than
+             32 KB.  These get a 4xx without JSON, and the connection is closed.  No HTTP library sends such things, so
+             no client is harmed, and a parser of our own in front of a hardened one would be the greater risk.
+             A legacy caller gets 400 in place of 411, 413 and 415, of which its plugin's hook knows nothing.
    Transient When the tower cannot take a request now (no block known, the disk is full, memory is short): 503.  The
              error code is 32, but 7 for add_appointment: a current client looks at the code alone, drops an appointment
              for ever at 32, and at 7 keeps it, registers again and retries (section 18); a legacy client retries at 503.

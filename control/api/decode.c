@@ -165,7 +165,8 @@ static bool read_member(struct decoder *d, const struct member *m)
 
 	switch (m->kind) {
 	case MEMBER_HEX_ANY:
-		((struct bytes *)m->dest)->given = true;
+		/* null is as good as nothing. */
+		((struct bytes *)m->dest)->given = k != JSON_IN_NULL;
 		if (k != JSON_IN_STRING)
 			return json_skip(&d->in) ? true : reject_json(d);
 		return read_text(d, m);
@@ -366,5 +367,6 @@ enum api_code api_decode(enum api_endpoint ep, const void *body, size_t sz, stru
 void api_request_free(struct api_request *r)
 {
 	free(r->blob);
+	free(r->sent_locator);
 	memset(r, 0, sizeof *r);
 }

@@ -3,7 +3,7 @@
    `public_key`; what differs is how a problem is told (refusal.h).
 
    Threads  Pure functions, any thread.
-   Memory   A decoded request owns its blob; release it with api_request_free.  Nothing else is allocated, and never
+   Memory   A decoded request owns its blob and sent_locator; release it with api_request_free.  Nothing else is allocated, and never
             more than the body's own size.
    Cost     Linear in the body. */
 #ifndef VIGIL_API_DECODE_H
@@ -77,12 +77,21 @@ struct api_request {
 	uint32_t blob_sz;
 	uint32_t to_self_delay;
 	struct api_signature sig; /* all but register */
+	/* get_appointment of a legacy caller: the locator as the JSON it came as, whatever it was; "null" if it did not come. */
+	char *sent_locator;
 };
 
 /* Decodes the body of a POST.  API_OK, or the first problem (also in *p) and *out empty.  API_UNEXPECTED only when
    memory is out.  ep must not be API_PING. */
 enum api_code api_decode(enum api_endpoint ep, const void *body, size_t sz, struct api_request *out,
 			 struct api_problem *p);
+
+/* The same for a caller that looks legacy: add_appointment and get_appointment are judged in the order of that tower
+   (locator, delay, blob, signature), the others as above.  min_delay: a smaller delay is told before a wrong blob.  A delay
+   that is only too small, and an empty blob, are no problem yet: the user may turn out to be a current one.
+   What is no signature is an empty one.  After a problem *out still owns sent_locator. */
+enum api_code api_decode_legacy(enum api_endpoint ep, const void *body, size_t sz, uint32_t min_delay,
+				struct api_request *out, struct api_problem *p);
 
 void api_request_free(struct api_request *r);
 

@@ -29,8 +29,8 @@ static struct api_refusal refusal_of(const struct api_call *c)
 		.problem = c->problem,
 		.transport_status = c->transport_status,
 		.expired = c->expired,
-		.locator = c->req.locator,
-		.has_locator = c->route && c->route->endpoint != API_REGISTER,
+		.sent_locator = c->req.sent_locator,
+		.locator_text = c->req.locator_text,
 	};
 }
 
@@ -279,7 +279,11 @@ static void body_free(struct api_call *c)
 static enum MHD_Result run(struct api_call *c)
 {
 	if (c->problem.code == API_OK && !c->discard) {
-		api_decode(c->route->endpoint, c->body, c->body_sz, &c->req, &c->problem);
+		if (c->generation == CLIENT_LEGACY)
+			api_decode_legacy(c->route->endpoint, c->body, c->body_sz,
+					  c->api->cfg.min_to_self_delay, &c->req, &c->problem);
+		else
+			api_decode(c->route->endpoint, c->body, c->body_sz, &c->req, &c->problem);
 		body_free(c);
 		if (c->problem.code == API_UNEXPECTED)
 			c->problem.code = API_SERVICE_UNAVAILABLE;

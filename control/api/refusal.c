@@ -3,7 +3,7 @@
 #include <jansson.h>
 
 /* Statuses by their numbers: this file knows no HTTP library. */
-enum { BAD_REQUEST = 400, UNAUTHORIZED = 401, NOT_FOUND = 404, UNAVAILABLE = 503 };
+enum { BAD_REQUEST = 400, UNAUTHORIZED = 401, NOT_FOUND = 404, NOT_ALLOWED = 405, UNAVAILABLE = 503 };
 
 /* --- current ------------------------------------------------------------------------------------------------- */
 
@@ -135,8 +135,11 @@ static int legacy_code(const struct api_refusal *r)
 
 unsigned api_refusal_status(const struct api_refusal *r)
 {
+	/* Of 411, 413 and 415 the legacy plugin knows nothing, and its hook would break (section 18). */
 	if (r->transport_status)
-		return r->transport_status;
+		return r->generation == CLIENT_LEGACY && r->transport_status != NOT_ALLOWED
+			       ? BAD_REQUEST
+			       : r->transport_status;
 	if (r->generation == CLIENT_CURRENT)
 		return current_status(r);
 	if (r->problem.code == API_SERVICE_UNAVAILABLE)
@@ -153,17 +156,25 @@ int api_refusal_code(const struct api_refusal *r)
 	return legacy_code(r);
 }
 
+/* Text that jansson does not take (a number without end, half a pair of surrogates) is told as null. */
+static json_t *locator_as_sent(const struct api_refusal *r)
+{
+	json_t *j;
+
+	if (r->sent_locator == NULL)
+		return json_stringn(r->locator_text, (size_t)2 * LOCATOR_SZ);
+	j = json_loads(r->sent_locator, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+	return j != NULL ? j : json_null();
+}
+
 char *api_refusal_body(const struct api_refusal *r)
 {
-	char locator[2 * LOCATOR_SZ + 1] = "";
 	const char *why = r->problem.why ? r->problem.why : "";
 	int code = api_refusal_code(r);
 	json_t *j;
 
-	if (r->has_locator)
-		hex_encode(locator, r->locator.b, LOCATOR_SZ);
 	if (legacy_not_found(r))
-		j = json_pack("{s:s, s:s}", "locator", locator, "status", "not_found");
+		j = json_pack("{s:o, s:s}", "locator", locator_as_sent(r), "status", "not_found");
 	else if (code == 0)
 		j = json_pack("{s:s}", "error", why);
 	else

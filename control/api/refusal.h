@@ -17,8 +17,8 @@ struct api_refusal {
 	struct api_problem problem;
 	unsigned transport_status; /* 405, 411, 413, 415; 0: the code decides */
 	bool expired;              /* the caller is known, and only its subscription has run out */
-	struct locator locator;    /* of the request, where it had one */
-	bool has_locator;
+	const char *sent_locator;  /* as api_request has it; NULL: locator_text holds its digits */
+	const char *locator_text;
 };
 
 /* The HTTP status. */

@@ -127,15 +127,21 @@ static enum api_code refuse_at(struct api_call *c, enum api_field at, enum api_c
 	return code;
 }
 
+/* What only a legacy user is held to. */
+static bool too_strict(struct api_call *c)
+{
+	if (c->req.to_self_delay < c->api->cfg.min_to_self_delay)
+		refuse_at(c, API_AT_DELAY, API_TOO_SMALL, "to_self_delay is too small");
+	else if (c->req.blob_sz == 0)
+		refuse_at(c, API_AT_BLOB, API_WRONG_FIELD_FORMAT, "encrypted_blob is empty");
+	else
+		return false;
+	return true;
+}
+
 static enum api_code add_check(struct api_call *c)
 {
 	const struct api_request *r = &c->req;
-
-	/* The legacy tower is stricter; a caller that does not look legacy is not held to it. */
-	if (c->generation == CLIENT_LEGACY && r->to_self_delay < c->api->cfg.min_to_self_delay)
-		return refuse_at(c, API_AT_DELAY, API_TOO_SMALL, "to_self_delay is too small");
-	if (c->generation == CLIENT_LEGACY && r->blob_sz == 0)
-		return refuse_at(c, API_AT_BLOB, API_WRONG_FIELD_FORMAT, "encrypted_blob is empty");
 
 	uint8_t *msg = malloc(LOCATOR_SZ + (size_t)r->blob_sz + 4);
 
@@ -145,7 +151,11 @@ static enum api_code add_check(struct api_call *c)
 	bool ok = r->sig.sz == SIG_ZB_SZ && sig_recover(&c->user, r->sig.text, SIG_ZB_SZ, msg, sz);
 
 	free(msg);
-	return ok ? API_OK : api_refuse(c, API_AUTH_OR_SUBSCRIPTION, "Invalid signature or subscription error");
+	if (ok)
+		return API_OK;
+	if (c->generation == CLIENT_LEGACY && too_strict(c))
+		return c->problem.code;
+	return api_refuse(c, API_AUTH_OR_SUBSCRIPTION, "Invalid signature or subscription error");
 }
 
 /* Once the user is known its tag decides how it is answered. */
@@ -168,6 +178,11 @@ static bool add_run(struct api_call *c)
 				.to_self_delay = r->to_self_delay};
 
 	memcpy(add.user_sig, r->sig.text, SIG_ZB_SZ);
+	if (r->to_self_delay < c->api->cfg.min_to_self_delay || r->blob_sz == 0) {
+		learn_generation(c);
+		if (c->generation == CLIENT_LEGACY && too_strict(c))
+			return false;
+	}
 	enum tower_status st = tower_add_appointment(c->api->tower, &add, &c->added, on_durable, c);
 
 	if (st == TOWER_PENDING)

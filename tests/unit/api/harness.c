@@ -129,7 +129,7 @@ void refused(const char *raw, int status, int code)
 	reply_free(&r);
 }
 
-char *signed_add(size_t blob_sz)
+char *signed_add_delay(size_t blob_sz, uint32_t delay)
 {
 	struct locator l;
 	uint8_t *blob = malloc(blob_sz + 1), *msg = malloc(blob_sz + 64);
@@ -140,19 +140,24 @@ char *signed_add(size_t blob_sz)
 	memset(&l, 0x5a, sizeof l);
 	for (size_t i = 0; i < blob_sz; i++)
 		blob[i] = (uint8_t)(i * 7);
-	assert_true(
-		sig_sign(sig, srv.user_secret, msg, receipt_add_message(msg, &l, blob, (uint32_t)blob_sz, 42)));
+	assert_true(sig_sign(sig, srv.user_secret, msg,
+			     receipt_add_message(msg, &l, blob, (uint32_t)blob_sz, delay)));
 	hex_encode(hex, blob, blob_sz);
 	if (asprintf(&body,
 		     "{\"appointment\":{\"locator\":\"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a\","
 		     "\"encrypted_blob\":\"%s\","
-		     "\"to_self_delay\":42},\"signature\":\"%s\"}",
-		     hex, sig) < 0)
+		     "\"to_self_delay\":%u},\"signature\":\"%s\"}",
+		     hex, delay, sig) < 0)
 		abort();
 	free(blob);
 	free(msg);
 	free(hex);
 	return body;
+}
+
+char *signed_add(size_t blob_sz)
+{
+	return signed_add_delay(blob_sz, 42);
 }
 
 char *register_body(void)

@@ -47,6 +47,7 @@ void ping_is_answered(void);
 void refused(const char *raw, int status, int code);
 /* A body for add_appointment, signed by the test's user; free it. */
 char *signed_add(size_t blob_sz);
+char *signed_add_delay(size_t blob_sz, uint32_t delay);
 /* A body for register; one buffer a thread. */
 char *register_body(void);
 

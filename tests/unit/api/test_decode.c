@@ -53,7 +53,7 @@ static bool endpoint_of(const char *path, enum api_endpoint *ep)
 	return false;
 }
 
-static void the_vectors_give_their_codes(void **state)
+static void T07_the_vectors_give_their_codes(void **state)
 {
 	char name[512];
 	json_error_t err;
@@ -144,7 +144,7 @@ static void an_empty_blob_is_allowed_and_a_long_signature_is_kept_as_such(void *
 #define BLOB     "\"encrypted_blob\":\"00\""
 #define DELAY(d) APP("{" LOC "," BLOB ",\"to_self_delay\":" d "}")
 
-static void the_first_problem_from_the_left_wins(void **state)
+static void T07_the_first_problem_from_the_left_wins(void **state)
 {
 	static const struct {
 		enum api_endpoint ep;
@@ -348,10 +348,10 @@ static void the_reader_accepts_what_jansson_accepts(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_vectors_give_their_codes),
+		cmocka_unit_test(T07_the_vectors_give_their_codes),
 		cmocka_unit_test(a_good_request_is_decoded_whole),
 		cmocka_unit_test(an_empty_blob_is_allowed_and_a_long_signature_is_kept_as_such),
-		cmocka_unit_test(the_first_problem_from_the_left_wins),
+		cmocka_unit_test(T07_the_first_problem_from_the_left_wins),
 		cmocka_unit_test(nesting_is_bounded),
 		cmocka_unit_test(every_cut_of_a_good_body_is_refused),
 		cmocka_unit_test(the_reader_accepts_what_jansson_accepts),

@@ -160,19 +160,19 @@ static unsigned vectors_are_answered(const char *file, bool legacy)
 	return seen;
 }
 
-static void every_vector_gets_its_answer(void **state)
+static void T11_every_vector_gets_its_answer(void **state)
 {
 	(void)state;
 	assert_in_range(vectors_are_answered("http_current.json", false), 40, 60);
 }
 
-static void every_legacy_vector_gets_its_answer(void **state)
+static void T11_every_legacy_vector_gets_its_answer(void **state)
 {
 	(void)state;
 	assert_in_range(vectors_are_answered("http_legacy.json", true), 13, 16);
 }
 
-static void the_tag_of_the_user_wins_over_the_look_of_the_caller(void **state)
+static void P03_the_tag_of_the_user_wins_over_the_look_of_the_caller(void **state)
 {
 	char *body = signed_add(100);
 	struct reply r;
@@ -202,7 +202,7 @@ static void the_tag_of_the_user_wins_over_the_look_of_the_caller(void **state)
 	free(body);
 }
 
-static void field_errors_of_a_legacy_caller_come_from_its_own_table(void **state)
+static void T07_field_errors_of_a_legacy_caller_come_from_its_own_table(void **state)
 {
 #define A(l, b, d)                                                                                \
 	"{\"appointment\": {\"locator\": " l ", \"encrypted_blob\": " b ", \"to_self_delay\": " d \
@@ -232,6 +232,31 @@ static void field_errors_of_a_legacy_caller_come_from_its_own_table(void **state
 		{"/get_subscription_info", "nothing", 400, -65},
 		{"/get_subscription_info", "{}", 400, -8},
 		{"/get_subscription_info", "{\"signature\": \"y\"}", 400, -8},
+		/* null is as good as nothing */
+		{"/register", "{\"public_key\": null}", 400, -33},
+		{"/add_appointment", "{\"appointment\": null, \"signature\": \"y\"}", 400, -1},
+		{"/add_appointment", A("null", "\"00\"", "20"), 400, -1},
+		{"/add_appointment", A(L, "\"00\"", "null"), 400, -1},
+		/* more kinds of numbers */
+		{"/add_appointment", A(L, "\"00\"", "-1"), 400, -5},
+		{"/add_appointment", A(L, "\"00\"", "20.0"), 400, -2},
+		{"/add_appointment", A(L, "\"00\"", "true"), 400, -2},
+		/* odd digits: a locator of the wrong length, a blob that fails when it is packed */
+		{"/add_appointment", A("\"000\"", "\"00\"", "20"), 400, -3},
+		{"/add_appointment", A(L, "\"000\"", "20"), 503, 0},
+		/* locator, then delay, then blob, then signature, in whatever order they come */
+		{"/add_appointment", A("5", "\"zz\"", "1"), 400, -2},
+		{"/add_appointment", A(L, "\"zz\"", "1"), 400, -5},
+		{"/add_appointment", A(L, "7", "\"x\""), 400, -2},
+		{"/add_appointment",
+		 "{\"signature\": 5, \"appointment\": {\"encrypted_blob\": \"\", \"to_self_delay\": "
+		 "4294967296, "
+		 "\"locator\": " L "}}",
+		 400, -6},
+		{"/add_appointment",
+		 "{\"appointment\": {\"encrypted_blob\": \"00\", \"to_self_delay\": 20, \"locator\": " L "}}",
+		 400, -8},
+		{"/add_appointment", "{\"signature\": 5, \"appointment\": {}} x", 400, -65},
 	};
 
 	(void)state;
@@ -246,6 +271,83 @@ static void field_errors_of_a_legacy_caller_come_from_its_own_table(void **state
 		reply_free(&r);
 	}
 	assert_int_equal(fake.add_cnt, 0);
+}
+
+static void P06_a_small_delay_is_refused_to_legacy_users_only(void **state)
+{
+	char *body = signed_add_delay(100, 5);
+	struct reply r;
+
+	(void)state;
+	fake_reset();
+	/* A current user, whatever it looks like. */
+	r = client_post(srv.port, "/add_appointment", body);
+	assert_int_equal(r.status, 200);
+	reply_free(&r);
+	r = client_post_legacy(srv.port, "/add_appointment", body);
+	assert_int_equal(r.status, 200);
+	reply_free(&r);
+	/* A legacy user likewise; and whoever looks like one and is not known. */
+	fake.user.generation = fake.added.generation = CLIENT_LEGACY;
+	r = client_post(srv.port, "/add_appointment", body);
+	assert_int_equal(r.status, 400);
+	assert_int_equal(reply_code(&r), -5);
+	reply_free(&r);
+	fake_reset();
+	fake.user_status = fake.answer = TOWER_AUTH;
+	r = client_post_legacy(srv.port, "/add_appointment", body);
+	assert_int_equal(reply_code(&r), -5);
+	reply_free(&r);
+	r = client_post(srv.port, "/add_appointment", body);
+	assert_int_equal(reply_code(&r), 7);
+	reply_free(&r);
+	free(body);
+	/* The configured one is enough. */
+	body = signed_add_delay(100, 20);
+	fake_reset();
+	fake.user.generation = fake.added.generation = CLIENT_LEGACY;
+	r = client_post_legacy(srv.port, "/add_appointment", body);
+	assert_int_equal(r.status, 200);
+	reply_free(&r);
+	free(body);
+}
+
+static void T08_a_legacy_caller_is_told_that_nothing_is_there_for_the_locator_as_it_sent_it(void **state)
+{
+	static const char *const sent[] = {
+		"\"C680BEC15F1A849D7132BB8D896CD065\"",
+		"\"00\"",
+		"\"no hex at all, but a text\"",
+		"5",
+		"-2.5e3",
+		"null",
+		"[1, {\"a\": true}]",
+		"\"\\u0000\\ud83d\\ude00\"",
+	};
+	char body[256];
+
+	(void)state;
+	fake_reset();
+	fake.user_status = TOWER_AUTH;
+	for (size_t i = 0; i < sizeof sent / sizeof sent[0]; i++) {
+		json_t *want = json_loads(sent[i], JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+
+		snprintf(body, sizeof body, "{\"signature\": \"y\", \"locator\": %s}", sent[i]);
+		struct reply r = client_post_legacy(srv.port, "/get_appointment", body);
+
+		assert_int_equal(r.status, 404);
+		r.json = r.json ? r.json : json_loadb(r.body, r.body_sz, JSON_ALLOW_NUL, NULL);
+		assert_int_equal(json_object_size(r.json), 2);
+		assert_true(json_equal(json_object_get(r.json, "locator"), want));
+		assert_string_equal(json_string_value(json_object_get(r.json, "status")), "not_found");
+		reply_free(&r);
+		json_decref(want);
+	}
+	struct reply r = client_post_legacy(srv.port, "/get_appointment", "{\"signature\": \"y\"}");
+
+	assert_int_equal(r.status, 404);
+	assert_true(json_is_null(json_object_get(r.json, "locator")));
+	reply_free(&r);
 }
 
 /* --- what the tower is told ---------------------------------------------------------------------------------- */
@@ -279,7 +381,7 @@ static void an_appointment_reaches_the_tower_whole(void **state)
 	free(body);
 }
 
-static void no_receipt_leaves_before_the_data_is_durable(void **state)
+static void T31_no_receipt_leaves_before_the_data_is_durable(void **state)
 {
 	char *body = signed_add(100), *raw = NULL;
 	struct reply r;
@@ -355,7 +457,7 @@ static char *signed_info(void)
 	return body;
 }
 
-static void a_long_list_of_locators_is_told_whole_and_gathered_in_turns(void **state)
+static void T09_a_long_list_of_locators_is_told_whole_and_gathered_in_turns(void **state)
 {
 	static struct locator owned[10000];
 	static const uint32_t cnts[] = {0, 1, 1999, 2000, 2001, 4000, 10000};
@@ -432,7 +534,7 @@ static void a_wrong_signature_never_reaches_the_tower(void **state)
 
 /* --- transport ----------------------------------------------------------------------------------------------- */
 
-static void transport_rules_hold_in_their_order(void **state)
+static void T11_transport_rules_hold_in_their_order(void **state)
 {
 	struct api_info before, after;
 
@@ -474,7 +576,70 @@ static void transport_rules_hold_in_their_order(void **state)
 	ping_is_answered();
 }
 
-static void bodies_are_taken_to_the_limit_and_refused_beyond(void **state)
+static void T11_a_legacy_caller_gets_400_where_its_hook_knows_no_other_status(void **state)
+{
+#define P "User-Agent: python-requests/2.28.1\r\n"
+	(void)state;
+	fake_reset();
+	refused("POST /register" H P "Content-Type: text/html\r\nContent-Length: 2\r\n\r\n{}", 400, -65);
+	refused("POST /register" H P "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 400, -65);
+	refused("POST /register" H P JSON "Content-Length: 100000\r\n\r\n", 400, -65);
+	refused("POST /nothing" H P "Content-Length: 2\r\n\r\n{}", 405, -65);
+	ping_is_answered();
+}
+
+/* What libmicrohttpd answers by itself, before it asks us (api.h, Errors): a status, no JSON, and the connection ends. */
+static void T11_what_is_hardly_http_gets_a_status_and_the_connection_ends(void **state)
+{
+	static const char *const head[] = {
+		"POST /register" H "Content-Length: two\r\n\r\n{}",
+		"POST /register" H "Content-Length: -1\r\n\r\n{}",
+		"POST /register" H "Content-Length: 99999999999999999999999\r\n\r\n{}",
+	};
+	char *huge = NULL;
+	struct reply r;
+
+	(void)state;
+	fake_reset();
+	for (size_t i = 0; i < sizeof head / sizeof head[0]; i++) {
+		r = client_exchange(srv.port, head[i], strlen(head[i]));
+		if (r.status < 400 || r.status >= 500)
+			fail_msg("%s: %d", head[i], r.status);
+		assert_null(r.json);
+		reply_free(&r);
+	}
+	assert_true(asprintf(&huge, "POST /register" H "X: %040000d\r\n\r\n", 1) > 0);
+	r = client_exchange(srv.port, huge, strlen(huge));
+	/* Reset under the rest of the headers, the answer may be lost. */
+	assert_true(r.status == 0 || (r.status >= 400 && r.status < 500));
+	reply_free(&r);
+	free(huge);
+	ping_is_answered();
+}
+
+static void T10_a_ping_is_answered_with_an_empty_200(void **state)
+{
+	static const char *const raw[] = {
+		"GET /ping" H "\r\n",
+		"GET /ping" H P "\r\n",
+		"GET /ping/more?x=1" H "\r\n",
+	};
+
+	(void)state;
+	fake_reset();
+	/* Also when the tower can take nothing. */
+	fake.answer = TOWER_NOT_READY;
+	fake.user_status = TOWER_NOT_READY;
+	for (size_t i = 0; i < sizeof raw / sizeof raw[0]; i++) {
+		struct reply r = client_exchange(srv.port, raw[i], strlen(raw[i]));
+
+		assert_int_equal(r.status, 200);
+		assert_int_equal(r.body_sz, 0);
+		reply_free(&r);
+	}
+}
+
+static void P05_bodies_are_taken_to_the_limit_and_refused_beyond(void **state)
 {
 	static const struct {
 		const char *path;
@@ -557,20 +722,26 @@ static void an_expectant_client_is_told_to_continue(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_vector_gets_its_answer),
-		cmocka_unit_test(every_legacy_vector_gets_its_answer),
-		cmocka_unit_test(the_tag_of_the_user_wins_over_the_look_of_the_caller),
-		cmocka_unit_test(field_errors_of_a_legacy_caller_come_from_its_own_table),
+		cmocka_unit_test(T11_every_vector_gets_its_answer),
+		cmocka_unit_test(T11_every_legacy_vector_gets_its_answer),
+		cmocka_unit_test(P03_the_tag_of_the_user_wins_over_the_look_of_the_caller),
+		cmocka_unit_test(T07_field_errors_of_a_legacy_caller_come_from_its_own_table),
 		cmocka_unit_test(an_appointment_reaches_the_tower_whole),
-		cmocka_unit_test(no_receipt_leaves_before_the_data_is_durable),
+		cmocka_unit_test(T31_no_receipt_leaves_before_the_data_is_durable),
 		cmocka_unit_test(a_transient_failure_of_an_add_carries_the_code_that_clients_retry),
-		cmocka_unit_test(a_long_list_of_locators_is_told_whole_and_gathered_in_turns),
+		cmocka_unit_test(T09_a_long_list_of_locators_is_told_whole_and_gathered_in_turns),
 		cmocka_unit_test(an_expired_user_learns_so_from_its_own_table),
 		cmocka_unit_test(a_wrong_signature_never_reaches_the_tower),
-		cmocka_unit_test(transport_rules_hold_in_their_order),
-		cmocka_unit_test(bodies_are_taken_to_the_limit_and_refused_beyond),
+		cmocka_unit_test(T11_transport_rules_hold_in_their_order),
+		cmocka_unit_test(P05_bodies_are_taken_to_the_limit_and_refused_beyond),
 		cmocka_unit_test(one_connection_serves_request_after_request),
 		cmocka_unit_test(an_expectant_client_is_told_to_continue),
+		cmocka_unit_test(P06_a_small_delay_is_refused_to_legacy_users_only),
+		cmocka_unit_test(
+			T08_a_legacy_caller_is_told_that_nothing_is_there_for_the_locator_as_it_sent_it),
+		cmocka_unit_test(T11_a_legacy_caller_gets_400_where_its_hook_knows_no_other_status),
+		cmocka_unit_test(T11_what_is_hardly_http_gets_a_status_and_the_connection_ends),
+		cmocka_unit_test(T10_a_ping_is_answered_with_an_empty_200),
 	};
 
 	return cmocka_run_group_tests_name("http", tests, setup, teardown);
