@@ -11,6 +11,7 @@
 #include <rte_ethdev.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
+#include "notify/notify.h"
 #include "topo/link_priv.h"
 #include "topo/nap.h"
 
@@ -27,6 +28,8 @@ struct lcore_roles {
 	unsigned worker[SCAN_LCORE_MAX];
 	unsigned worker_cnt;
 	struct nap nap;
+	_Atomic uint64_t turns; /* the owner counts, the main lcore looks whether it goes on */
+	uint64_t turns_seen;
 };
 
 struct topo {
@@ -37,6 +40,7 @@ struct topo {
 	struct lcore_roles roles[RTE_MAX_LCORE];
 	struct lcore_roles *active[RTE_MAX_LCORE]; /* those with a role */
 	unsigned active_cnt;
+	uint64_t watch_ns, watch_period_ns; /* the service manager's watchdog; 0: there is none */
 };
 
 static void on_signal(int sig)
@@ -61,10 +65,29 @@ static void wake_others(struct topo *t, const struct lcore_roles *own)
 			nap_wake(&t->active[i]->nap);
 }
 
+/* A sign of life says that every lcore takes turns: one that hangs must not be covered by the others. */
+static void watch(struct topo *t, uint64_t now)
+{
+	bool all = true;
+
+	if (now < t->watch_ns)
+		return;
+	t->watch_ns = now + t->watch_period_ns;
+	for (unsigned i = 0; i < t->active_cnt; i++) {
+		uint64_t turns = atomic_load_explicit(&t->active[i]->turns, memory_order_relaxed);
+
+		all &= turns != t->active[i]->turns_seen;
+		t->active[i]->turns_seen = turns;
+	}
+	if (all)
+		notify_alive();
+}
+
 static int lcore_run(void *arg)
 {
 	struct topo *t = arg;
 	struct lcore_roles *roles = &t->roles[rte_lcore_id()];
+	uint64_t turns = 0;
 
 	(void)atomic_load_explicit(&launched_cnt, memory_order_acquire);
 	prctl(PR_SET_TIMERSLACK, 1);
@@ -72,6 +95,9 @@ static int lcore_run(void *arg)
 		uint64_t now = mono_ns();
 		bool worked = false, handed = false;
 
+		atomic_store_explicit(&roles->turns, ++turns, memory_order_relaxed);
+		if (roles->main && t->watch_period_ns != 0)
+			watch(t, now);
 		for (unsigned i = 0; i < roles->worker_cnt; i++)
 			handed |= scan_worker_poll(t->scan, roles->worker[i]);
 		if (roles->main)
@@ -190,12 +216,20 @@ fail:
 static bool make_naps(struct topo *t)
 {
 	uint64_t max_ns = t->o.busy_poll ? 0 : (uint64_t)t->o.idle_sleep_us * 1000;
+	uint64_t deep_ns = DEEP_NAPS * max_ns;
 	unsigned id;
 
+	/* Whoever sleeps takes a turn between two looks of the watchdog all the same. */
+	if (t->watch_period_ns != 0) {
+		uint64_t bound_ns = t->watch_period_ns / (2 * NAP_LONG);
+
+		max_ns = max_ns < bound_ns ? max_ns : bound_ns;
+		deep_ns = deep_ns < bound_ns ? deep_ns : bound_ns;
+	}
 	RTE_LCORE_FOREACH(id)
 	{
 		/* Only frames come unannounced; who is rung for may sleep on. */
-		if (!nap_init(&t->roles[id].nap, t->roles[id].net ? max_ns : DEEP_NAPS * max_ns)) {
+		if (!nap_init(&t->roles[id].nap, t->roles[id].net ? max_ns : deep_ns)) {
 			fprintf(stderr, "vigil-dataplane: no file descriptor left\n");
 			return false;
 		}
@@ -216,7 +250,10 @@ static void run(struct topo *t)
 		atomic_fetch_add_explicit(&launched_cnt, 1, memory_order_release);
 		rte_eal_remote_launch(lcore_run, t, id);
 	}
+	notify_ready();
+	notify_status("Listening on %s, %u scan lcores", t->o.link_path, t->o.scan_lcore_cnt);
 	lcore_run(t);
+	notify_stopping();
 	rte_eal_mp_wait_lcore();
 	(void)atomic_load_explicit(&ended_cnt, memory_order_acquire);
 	link_log("info", "stopped", "stopped by signal");
@@ -277,6 +314,9 @@ int main(int argc, char **argv)
 	}
 	sigaction(SIGTERM, &sa, NULL);
 	sigaction(SIGINT, &sa, NULL);
+	signal(SIGHUP, SIG_IGN); /* there is no log file to open again */
+	notify_open();
+	t.watch_period_ns = notify_watchdog_ns() / 3;
 	if (assign_lcores(&t) && make_naps(&t) && build(&t)) {
 		run(&t);
 		rc = EXIT_SUCCESS;
