@@ -264,6 +264,7 @@ static bool open_state(struct daemon *d)
 		.subscription_duration = d->cfg.subscription_duration,
 		.expiry_delta = d->cfg.expiry_delta,
 		.rebroadcast_blocks = d->cfg.rebroadcast_blocks,
+		.overdue_depth = d->cfg.overdue_depth,
 		.settles = true,
 		.max_appointments = d->cfg.max_appointments,
 	};

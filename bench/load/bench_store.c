@@ -104,7 +104,10 @@ static void op_ack(void *arg, uint32_t height, const struct hash256 *hash)
 
 static void open_world(struct world *w, const char *dir)
 {
-	static const struct tower_ops ops = {op_locator, op_locator, op_broadcast, op_ack, NULL};
+	static const struct tower_ops ops = {.watch_add = op_locator,
+					     .watch_del = op_locator,
+					     .broadcast = op_broadcast,
+					     .block_ack = op_ack};
 	const struct tower_config cfg = {.network = network_get(NET_REGTEST),
 					 .subscription_slots = 1000000,
 					 .subscription_duration = 4320,

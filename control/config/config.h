@@ -71,6 +71,7 @@ struct config {
 	uint32_t rpc_timeout_ms;
 	/* [broadcast] */
 	uint32_t rebroadcast_blocks;
+	uint32_t overdue_depth;
 	/* [metrics] */
 	char metrics_bind[64];
 	uint32_t metrics_port; /* 0: none */

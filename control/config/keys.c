@@ -313,6 +313,11 @@ const struct config_key config_keys[] = {
 	{"broadcast", "rebroadcast-blocks", parse_u32, FIELD(rebroadcast_blocks), 1, 1000, "6", "blocks",
 	 "A penalty that is not yet in a block is sent again at least this often."},
 
+	{"broadcast", "overdue-depth", parse_u32, FIELD(overdue_depth), 0, 1000, "6", "blocks",
+	 "A dispute so deep without its penalty in a block is escalated: logged, told to alert.command, and "
+	 "the penalty "
+	 "is sent after every block; again each time the depth doubles.  0 is never."},
+
 	{"metrics", "bind", parse_bind, FIELD(metrics_bind), 0, 0, "127.0.0.1", "address",
 	 "Where Prometheus finds the metrics, in clear and without a password: keep it on loopback or a "
 	 "private "

@@ -33,6 +33,8 @@
                completed_total         trackers resolved
                blocks_total            connected
                reorg_blocks_total      disconnected
+               overdue                 penalties not in a block although their dispute is deep, now
+               escalations_total       steps of escalation of such penalties
      rpc       clients                 connected to the control socket now
                clients_total           connected ever
                requests_total          answered
@@ -132,6 +134,8 @@ static json_t *tower_counters(struct tower *t)
 	put_u64(o, "completed_total", i.completed_total);
 	put_u64(o, "blocks_total", i.blocks_total);
 	put_u64(o, "reorg_blocks_total", i.reorg_blocks_total);
+	put_u64(o, "overdue", i.overdue);
+	put_u64(o, "escalations_total", i.escalations_total);
 	return o;
 }
 

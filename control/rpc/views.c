@@ -319,26 +319,28 @@ static json_t *peers_of(const struct link_bcast_peers *p)
 
 static json_t *tracker_row(const struct tracker_view *t)
 {
-	json_t *node = json_pack("{s:i, s:o}", "code", (int)t->node_code, "text",
+	json_t *node = json_pack("{s:i, s:s, s:o}", "code", (int)t->node_code, "reason",
+				 node_reason_name(t->node_reason), "text",
 				 rpc_json_ascii(t->node_text, sizeof(t->node_text)));
 	json_t *height = t->dispute_height != UINT32_MAX ? json_integer(t->dispute_height) : json_null();
 
-	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-			 "locator", rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id",
-			 rpc_json_hex(t->user.b, USER_ID_SZ), "state", tracker_state_name(t->state),
-			 "dispute_txid", rpc_json_hash(&t->dispute_txid), "penalty_txid",
-			 rpc_json_hash(&t->penalty_txid), "dispute_height", height, "since_height",
-			 (json_int_t)t->since_height, "tries", (json_int_t)t->tries, "peers",
-			 (json_int_t)t->peer_cnt, "peer_results", peers_of(&t->peers), "node", node,
-			 "hit_after_us", latency(t->last_byte_ns, t->hit_ns), "sent_after_us",
-			 latency(t->last_byte_ns, t->sent_ns), "last_byte_ns", time_ns(t->last_byte_ns),
-			 "hit_ns", time_ns(t->hit_ns), "sent_ns", time_ns(t->sent_ns));
+	return json_pack(
+		"{s:o, s:o, s:s, s:o, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"locator", rpc_json_hex(t->locator.b, LOCATOR_SZ), "user_id",
+		rpc_json_hex(t->user.b, USER_ID_SZ), "state", tracker_state_name(t->state), "dispute_txid",
+		rpc_json_hash(&t->dispute_txid), "penalty_txid", rpc_json_hash(&t->penalty_txid),
+		"dispute_height", height, "since_height", (json_int_t)t->since_height, "tries",
+		(json_int_t)t->tries, "first_height", (json_int_t)t->first_height, "overdue_step",
+		(json_int_t)t->overdue_step, "peers", (json_int_t)t->peer_cnt, "peer_results",
+		peers_of(&t->peers), "node", node, "hit_after_us", latency(t->last_byte_ns, t->hit_ns),
+		"sent_after_us", latency(t->last_byte_ns, t->sent_ns), "last_byte_ns", time_ns(t->last_byte_ns),
+		"hit_ns", time_ns(t->hit_ns), "sent_ns", time_ns(t->sent_ns));
 }
 
 static bool put_tracker(void *arg, const struct tower_found *f)
 {
 	struct page *p = arg;
-	size_t row_sz = 820 + 20 * (size_t)__builtin_popcountll(f->tr.peers.written | f->tr.peers.announced);
+	size_t row_sz = 900 + 20 * (size_t)__builtin_popcountll(f->tr.peers.written | f->tr.peers.announced);
 	uint8_t key[RPC_APPT_KEY_SZ];
 
 	key_of(key, f);

@@ -36,6 +36,7 @@ struct penalty *penalty_add(struct tower *t, const struct hash256 *txid)
 		abort();
 	p->txid = *txid;
 	p->since = t->has_tip ? t->tip.height : 0;
+	p->dispute_height = HEIGHT_NONE;
 	p->next_ns = t->now_ns;
 	p->backoff_ns = SECOND_NS;
 	if (tsearch(p, &t->penalty_tree, penalty_cmp) == NULL)
@@ -49,6 +50,9 @@ struct penalty *penalty_add(struct tower *t, const struct hash256 *txid)
 
 static void penalty_remove(struct tower *t, struct penalty *p)
 {
+	overdue_set(t, p, false);
+	if (p->dirty)
+		t->sending_dirty--;
 	tdelete(p, &t->penalty_tree, penalty_cmp);
 	if (p->next != NULL)
 		p->next->prev = p->prev;
@@ -59,16 +63,31 @@ static void penalty_remove(struct tower *t, struct penalty *p)
 	free(p);
 }
 
+/* xorshift; only spreads retries. */
+static uint64_t jitter(struct tower *t, uint64_t below)
+{
+	if (t->jitter == 0)
+		t->jitter = t->now_ns | 1;
+	t->jitter ^= t->jitter << 13;
+	t->jitter ^= t->jitter >> 7;
+	t->jitter ^= t->jitter << 17;
+	return t->jitter % below;
+}
+
+/* Up to a quarter earlier than planned, so that what was refused together does not come back together. */
 static void plan(struct tower *t, struct penalty *p, uint64_t max_ns)
 {
-	p->next_ns = t->now_ns + p->backoff_ns;
+	p->next_ns = t->now_ns + p->backoff_ns - jitter(t, p->backoff_ns / 4);
 	p->backoff_ns = p->backoff_ns * 2 > max_ns ? max_ns : p->backoff_ns * 2;
 }
 
 void penalty_send(struct tower *t, struct penalty *p, const uint8_t *raw, size_t sz)
 {
-	p->tries++;
 	p->since = t->has_tip ? t->tip.height : 0;
+	if (p->tries == 0)
+		p->first_height = p->since;
+	p->tries++;
+	sending_changed(t, p);
 	plan(t, p, p->state == TRACKER_REFUSED ? REFUSED_BACKOFF_MAX : UNSENT_BACKOFF_MAX);
 	if (p->state == TRACKER_SENT)
 		p->next_ns = UINT64_MAX;
@@ -82,6 +101,7 @@ struct need {
 	bool any;  /* some tracker has it */
 	bool open; /* an alive one is not confirmed */
 	struct appointment_key key;
+	uint32_t dispute_height;
 };
 
 static bool look(void *arg, struct slice key, struct slice value)
@@ -95,6 +115,7 @@ static bool look(void *arg, struct slice key, struct slice value)
 	if (!key_by_penalty_decode(key, &txid, &a) || tracker_get(n->t, &a, &r) < 0)
 		return true;
 	n->any = true;
+	n->dispute_height = r.dispute_height;
 	if (r.confirmed_height != HEIGHT_NONE || !tracker_alive_at(n->t, &a.user, &r, n->t->tip.height))
 		return true;
 	n->open = true;
@@ -111,6 +132,17 @@ static int need_of(struct tower *t, const struct hash256 *txid, struct need *n)
 			  n);
 }
 
+bool penalty_open_tracker(struct tower *t, const struct hash256 *txid, struct appointment_key *key,
+			  struct tracker_row *r)
+{
+	struct need n;
+
+	if (need_of(t, txid, &n) < 0 || !n.open || tracker_get(t, &n.key, r) < 0)
+		return false;
+	*key = n.key;
+	return true;
+}
+
 void penalty_review(struct tower *t, const struct hash256 *txid)
 {
 	struct penalty *p = penalty_find(t, txid);
@@ -121,19 +153,20 @@ void penalty_review(struct tower *t, const struct hash256 *txid)
 	if (!n.any) {
 		if (p != NULL)
 			penalty_remove(t, p);
+		sending_forget(t, txid);
 		return;
 	}
-	if (p == NULL) {
-		if (!n.open)
-			return;
+	if (p == NULL)
 		p = penalty_add(t, txid);
-	}
 	p->committed = true;
+	p->dispute_height = n.dispute_height;
 	if (p->idle && n.open) {
 		p->next_ns = t->now_ns;
 		p->backoff_ns = SECOND_NS;
 	}
 	p->idle = !n.open;
+	if (p->idle)
+		overdue_set(t, p, false);
 }
 
 static void send_again(struct tower *t, struct penalty *p)
@@ -147,6 +180,7 @@ static void send_again(struct tower *t, struct penalty *p)
 	}
 	if (!n.open) {
 		p->idle = true;
+		overdue_set(t, p, false);
 		return;
 	}
 	if (tracker_get(t, &n.key, &r) == 0)
@@ -155,14 +189,22 @@ static void send_again(struct tower *t, struct penalty *p)
 
 /* --- when -------------------------------------------------------------------------------------------------------- */
 
+/* A node may be wrong about it, but no block will change its mind. */
+static bool hopeless(const struct penalty *p)
+{
+	return p->state == TRACKER_REFUSED && (p->reason == REASON_INVALID || p->reason == REASON_UNDECODABLE);
+}
+
 void penalties_after_block(struct tower *t)
 {
 	for (struct penalty *p = t->penalty_first; p != NULL; p = p->next) {
 		if (p->idle || !p->committed)
 			continue;
-		if (t->tip.height >= p->since && t->tip.height - p->since >= t->cfg.rebroadcast_blocks)
+		uint32_t blocks = p->overdue && !hopeless(p) ? 1 : t->cfg.rebroadcast_blocks;
+
+		if (t->tip.height >= p->since && t->tip.height - p->since >= blocks)
 			p->next_ns = t->now_ns;
-		else if (p->state == TRACKER_REFUSED && p->next_ns > t->now_ns + SECOND_NS)
+		else if (p->state == TRACKER_REFUSED && !hopeless(p) && p->next_ns > t->now_ns + SECOND_NS)
 			p->next_ns = t->now_ns + SECOND_NS; /* the mempool has changed */
 	}
 }
@@ -220,6 +262,7 @@ static void sent_at(struct penalty *p, uint64_t at_ns)
 
 static void took(struct tower *t, struct penalty *p, uint64_t at_ns)
 {
+	sending_changed(t, p);
 	p->state = TRACKER_SENT;
 	p->next_ns = UINT64_MAX;
 	p->backoff_ns = SECOND_NS;
@@ -234,6 +277,7 @@ static void remember(struct penalty *p, const struct node_answer *a)
 	const char *text = a->text == NULL ? "" : a->text;
 
 	p->code = a->code;
+	p->reason = a->reason;
 	memset(p->text, 0, sizeof(p->text));
 	memccpy(p->text, text, '\0', sizeof(p->text) - 1);
 }
@@ -252,6 +296,7 @@ static void remember_peers(struct penalty *p, const struct link_bcast_peers *a)
 void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const struct node_answer *a)
 {
 	struct penalty *p = penalty_find(t, txid);
+	bool news;
 
 	if (p == NULL)
 		return;
@@ -271,15 +316,19 @@ void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const s
 		took(t, p, a->at_ns);
 		break;
 	case NODE_REFUSED:
+		news = p->state != TRACKER_REFUSED || p->reason != a->reason;
 		remember(p, a);
-		if (p->state != TRACKER_REFUSED) {
+		sending_changed(t, p);
+		if (p->state != TRACKER_REFUSED)
 			p->backoff_ns = SECOND_NS;
-			log_warn("penalty_refused", "A node refuses a penalty: it is kept and sent again",
-				 log_hash("penalty", txid->b), log_i64("code", a->code),
-				 log_str("text", p->text));
-		}
 		p->state = TRACKER_REFUSED;
 		plan(t, p, REFUSED_BACKOFF_MAX);
+		if (news) {
+			log_warn("penalty_refused", "A node refuses a penalty: it is kept and sent again",
+				 log_hash("penalty", txid->b), log_i64("code", a->code),
+				 log_str("reason", node_reason_name(p->reason)), log_str("text", p->text));
+			overdue_refused(t, p);
+		}
 		break;
 	case NODE_NO_PEER:
 	case NODE_UNREACHABLE:

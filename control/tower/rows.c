@@ -299,6 +299,56 @@ bool header_row_decode(struct slice v, struct header_row *r)
 	return true;
 }
 
+struct key key_sending(const struct hash256 *penalty)
+{
+	struct key k = {.sz = sizeof(KEY_SENDING_PREFIX) - 1 + HASH_SZ};
+
+	memcpy(k.b, KEY_SENDING_PREFIX, sizeof(KEY_SENDING_PREFIX) - 1);
+	memcpy(k.b + sizeof(KEY_SENDING_PREFIX) - 1, penalty->b, HASH_SZ);
+	return k;
+}
+
+bool key_sending_decode(struct slice k, struct hash256 *penalty)
+{
+	if (k.sz != sizeof(KEY_SENDING_PREFIX) - 1 + HASH_SZ ||
+	    memcmp(k.p, KEY_SENDING_PREFIX, sizeof(KEY_SENDING_PREFIX) - 1) != 0)
+		return false;
+	memcpy(penalty->b, k.p + sizeof(KEY_SENDING_PREFIX) - 1, HASH_SZ);
+	return true;
+}
+
+size_t sending_row_encode(uint8_t out[SENDING_ROW_SZ_MAX], const struct sending_row *r)
+{
+	size_t text_sz = strnlen(r->text, sizeof(r->text) - 1);
+	uint8_t *p = out;
+
+	*p++ = ROW_VERSION;
+	*p++ = (uint8_t)r->state;
+	*p++ = (uint8_t)r->reason;
+	*p++ = (uint8_t)(r->told > UINT8_MAX ? UINT8_MAX : r->told);
+	p = put32(p, r->since);
+	p = put32(p, r->tries);
+	p = put32(p, r->first_height);
+	p = put32(p, (uint32_t)r->code);
+	*p++ = (uint8_t)text_sz;
+	p = put_bytes(p, r->text, text_sz);
+	return (size_t)(p - out);
+}
+
+bool sending_row_decode(struct slice v, struct sending_row *r)
+{
+	if (v.sz < 21 || v.p[0] != ROW_VERSION || v.p[1] > TRACKER_REFUSED || v.p[1] == TRACKER_CONFIRMED ||
+	    v.p[2] > REASON_LAST || v.p[20] >= SENDING_TEXT_SZ || v.sz != 21u + v.p[20])
+		return false;
+	*r = (struct sending_row){.state = v.p[1], .reason = v.p[2], .told = v.p[3]};
+	r->since = load_le32(v.p + 4);
+	r->tries = load_le32(v.p + 8);
+	r->first_height = load_le32(v.p + 12);
+	r->code = (int32_t)load_le32(v.p + 16);
+	memcpy(r->text, v.p + 21, v.p[20]);
+	return true;
+}
+
 void tip_row_encode(uint8_t out[TIP_ROW_SZ], const struct tip_row *r)
 {
 	uint8_t *p = out;

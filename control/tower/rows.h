@@ -108,6 +108,24 @@ struct header_row {
 void header_row_encode(uint8_t out[HEADER_ROW_SZ], const struct header_row *r);
 bool header_row_decode(struct slice v, struct header_row *r);
 
+/* What is remembered of the sending of a penalty, under its txid in STORE_META.  A penalty without a row was not sent
+   yet, or by a version that did not keep it. */
+#define KEY_SENDING_PREFIX "sending/"
+#define SENDING_TEXT_SZ    TOWER_NODE_TEXT_SZ
+#define SENDING_ROW_SZ_MAX (21u + SENDING_TEXT_SZ)
+struct sending_row {
+	enum tracker_state state; /* never CONFIRMED */
+	enum node_reason reason;
+	uint32_t since, tries, first_height;
+	uint32_t told; /* steps of escalation, see tower.h */
+	int32_t code;
+	char text[SENDING_TEXT_SZ]; /* with its NUL */
+};
+struct key key_sending(const struct hash256 *penalty);
+bool key_sending_decode(struct slice k, struct hash256 *penalty);
+size_t sending_row_encode(uint8_t out[SENDING_ROW_SZ_MAX], const struct sending_row *r);
+bool sending_row_decode(struct slice v, struct sending_row *r);
+
 /* The last connected block, and the height from which a restart must scan again (tower_watch_settled). */
 #define TIP_ROW_SZ (9u + HASH_SZ)
 struct tip_row {

@@ -198,7 +198,7 @@ static bool load_tracker(void *arg, struct slice key, struct slice value)
 
 	if (!key_appointment_decode(key, &a) || !tracker_row_decode(value, &r))
 		log_bad_row("trackers", key);
-	else if (r.confirmed_height == HEIGHT_NONE)
+	else
 		penalty_review(t, &r.penalty_txid);
 	return true;
 }
@@ -215,6 +215,8 @@ static int load(struct tower *t)
 		rc = store_scan(t->st, STORE_CONFIRMED, none, none, false, false, count_confirmed, t);
 	if (rc == 0)
 		rc = store_scan(t->st, STORE_TRACKERS, none, none, false, true, load_tracker, t);
+	if (rc == 0)
+		rc = sending_load(t);
 	return rc;
 }
 
@@ -279,7 +281,9 @@ void tower_free(struct tower *t)
 	events_clear(t);
 	free(t->staged);
 	reorged_free(&t->reorged);
+	sending_flush(t);
 	penalties_free(t);
+	free(t->forgotten);
 	free(t->plain.p);
 	free(t->appointment.p);
 	free(t->tracker.p);
@@ -327,11 +331,14 @@ void tower_tick(struct tower *t, uint64_t now_ns)
 		purge_some(t, PURGE_PER_TICK);
 	}
 	penalties_send_due(t, SEND_PER_TICK);
+	overdue_tick(t);
+	sending_flush(t);
 }
 
 void tower_info_get(struct tower *t, struct tower_info *out)
 {
 	*out = t->totals;
+	out->overdue = t->overdue;
 	out->users = (uint64_t)t->levels.users;
 	out->appointments = (uint64_t)t->levels.appointments;
 	out->trackers = (uint64_t)t->levels.trackers;

@@ -45,6 +45,17 @@
 #define TOWER_SPENT_DEPTH    6u
 #define TOWER_RESOLVED_DEPTH 100u /* a penalty in block C is resolved when block C + 100 is connected */
 
+/* Sending  A penalty is sent when its dispute is hit, and again: after 1 s doubling to a minute (10 minutes when a node
+            refused it) with jitter, until somebody takes it; when a way opens; every rebroadcast_blocks; when it was
+            refused, after each block too, except for what no block can mend (undecodable, against consensus).  What
+            is known of it (tries, when first, the node's last word) is written once a second, without anybody
+            waiting, and survives a restart but for that second.
+   Overdue  A dispute that is overdue_depth deep without its penalty in a block is a matter for people: one line in the log,
+            a call of tower_ops.alert, and the penalty is sent after every block.  The next steps come when the
+            depth has doubled, and doubled again.  Counted once the chain has stood still for a tick or two, so that
+            blocks which are caught up with raise no alarm for penalties that the next ones hold.  A reorg of the
+            dispute begins anew. */
+
 struct tower;
 
 struct tower_config {
@@ -53,10 +64,13 @@ struct tower_config {
 	uint32_t subscription_duration; /* 4320 blocks */
 	uint32_t expiry_delta;          /* 6 blocks */
 	uint32_t rebroadcast_blocks;    /* 6: an unconfirmed penalty is sent again at least this often */
+	uint32_t overdue_depth;         /* 6: see Overdue; 0: nothing ever is */
 	bool settles; /* tower_watch_settled will be called: until then a restart begins below */
 	/* Nothing is added, nor replaced, while so many are watched (without trackers); 0: no limit. */
 	uint32_t max_appointments;
 };
+
+struct tower_alert;
 
 /* What the tower asks of the outside; called on the state thread, must not call back into the tower. */
 struct tower_ops {
@@ -67,6 +81,8 @@ struct tower_ops {
 	void (*broadcast)(void *arg, const struct hash256 *txid, const uint8_t *raw, size_t sz);
 	/* Everything up to this block is durable. */
 	void (*block_ack)(void *arg, uint32_t height, const struct hash256 *hash);
+	/* Something that a person should look at.  Told once for each step or reason.  May be NULL. */
+	void (*alert)(void *arg, const struct tower_alert *a);
 	/* What the session reported does not fit to the chain in the store (a block that does not link to the last one),
 	   or the store failed, was opened again and may hold less than was in memory: end the session and begin another at
 	   tower_resume_point.  May be NULL. */
@@ -158,6 +174,25 @@ enum tracker_state {
 const char *tracker_state_name(enum tracker_state s);
 
 #define TOWER_NODE_TEXT_SZ 160u /* of a node's reason, with its NUL */
+/* Why a node has it, or does not take it (spec/bitcoin.md section 17.3).  The numbers are in the store. */
+enum node_reason {
+	REASON_NONE = 0,
+	REASON_IN_MEMPOOL = 1,
+	REASON_CONFIRMED = 2,
+	REASON_UNDECODABLE = 3, /* -22 */
+	REASON_INPUTS = 4,      /* an input is unknown or spent */
+	REASON_FEE_LIMIT = 5,   /* above the node's own limit, although none was asked for */
+	REASON_BURN_LIMIT = 6,
+	REASON_FEE_LOW = 7,
+	REASON_CONFLICT = 8, /* with a transaction of the mempool */
+	REASON_TIMING = 9,   /* not final yet */
+	REASON_CHAIN_LIMIT = 10,
+	REASON_POLICY = 11,  /* could be mined, but this node does not relay it */
+	REASON_INVALID = 12, /* against consensus */
+	REASON_OTHER = 13    /* words that no table knows */
+};
+#define REASON_LAST REASON_OTHER
+const char *node_reason_name(enum node_reason r);
 
 struct tracker_view {
 	struct user_id user;
@@ -174,9 +209,28 @@ struct tracker_view {
 	/* What they did with it in this session of the link; bit n: peer_id n. */
 	struct link_bcast_peers peers;
 	int32_t node_code; /* last RPC answer; 0 accepted */
+	enum node_reason node_reason;
 	char node_text[TOWER_NODE_TEXT_SZ];
+	uint32_t first_height; /* tip when it was sent for the first time */
+	uint32_t overdue_step; /* 0: not overdue */
 	/* CLOCK_MONOTONIC of this boot, 0 unknown: the demo's and the metrics' latencies. */
 	uint64_t last_byte_ns, hit_ns, sent_ns;
+};
+
+struct tower_alert {
+	enum {
+		ALERT_PENALTY_OVERDUE, /* see Overdue */
+		ALERT_PENALTY_REFUSED  /* for a reason that time alone will not mend */
+	} kind;
+	const struct hash256 *penalty_txid, *dispute_txid;
+	const struct locator *locator; /* of one appointment of it */
+	uint32_t dispute_height, depth;
+	uint32_t step; /* of OVERDUE, from 1 */
+	enum tracker_state state;
+	uint32_t tries, peer_cnt;
+	enum node_reason reason;
+	int32_t node_code;
+	const char *node_text; /* "" without one */
 };
 
 struct tower_found {
@@ -194,9 +248,10 @@ struct tower_info {
 	uint64_t users, appointments /* watched, without trackers */, trackers;
 	/* Since the start of the process: trackers created; blobs that held no penalty for their dispute; penalties that
 	   a peer or a node took for the first time; trackers whose penalty got into a block; trackers resolved;
-	   blocks connected; blocks disconnected. */
+	   blocks connected; blocks disconnected; steps of escalation. */
 	uint64_t breaches_total, invalid_blobs_total, penalties_sent_total, penalties_confirmed_total,
-		completed_total, blocks_total, reorg_blocks_total;
+		completed_total, blocks_total, reorg_blocks_total, escalations_total;
+	uint64_t overdue; /* penalties, now */
 	bool has_tip;
 	uint32_t tip_height;
 	struct hash256 tip_hash;
@@ -268,26 +323,6 @@ enum node_verdict {
 	NODE_UNREACHABLE, /* RPC: no answer; retry */
 	NODE_PEER_NEWS    /* nothing but what peers did with it */
 };
-/* Why a node has it, or does not take it (spec/bitcoin.md section 17.3).  The numbers are in the store. */
-enum node_reason {
-	REASON_NONE = 0,
-	REASON_IN_MEMPOOL = 1,
-	REASON_CONFIRMED = 2,
-	REASON_UNDECODABLE = 3, /* -22 */
-	REASON_INPUTS = 4,      /* an input is unknown or spent */
-	REASON_FEE_LIMIT = 5,   /* above the node's own limit, although none was asked for */
-	REASON_BURN_LIMIT = 6,
-	REASON_FEE_LOW = 7,
-	REASON_CONFLICT = 8, /* with a transaction of the mempool */
-	REASON_TIMING = 9,   /* not final yet */
-	REASON_CHAIN_LIMIT = 10,
-	REASON_POLICY = 11,  /* could be mined, but this node does not relay it */
-	REASON_INVALID = 12, /* against consensus */
-	REASON_OTHER = 13    /* words that no table knows */
-};
-#define REASON_LAST REASON_OTHER
-const char *node_reason_name(enum node_reason r);
-
 struct node_answer {
 	enum node_verdict verdict;
 	enum node_reason reason;

@@ -9,6 +9,7 @@
      change.c     one atomic change: a batch, edited users, and what follows once it is written
      penalty.c    penalties under way: sent, refused, sent again
      reorg.c      disputes and penalties that a reorg took off the chain, sent again once
+     sending.c    what is remembered of that over a restart     overdue.c  those that take too long
      breach.c     decrypting and checking a penalty               rows.c   keys and values as bytes */
 #ifndef VIGIL_TOWER_TOWER_PRIV_H
 #define VIGIL_TOWER_TOWER_PRIV_H
@@ -66,6 +67,13 @@ struct tower {
 
 	void *penalty_tree; /* of tsearch, by txid */
 	struct penalty *penalty_first;
+	size_t sending_dirty;      /* penalties whose row is to be written, at most */
+	struct hash256 *forgotten; /* whose row is to be deleted */
+	size_t forgotten_cnt, forgotten_cap;
+	uint64_t jitter;
+	uint64_t overdue;      /* penalties */
+	uint32_t still_height; /* tip of the last tick, */
+	unsigned still_ticks;  /* and how many it has been that */
 	struct waiter *wait_first;
 
 	struct event *ev_first, *ev_last; /* reported and not yet applied */
@@ -180,9 +188,15 @@ struct penalty {
 	struct hash256 txid;
 	struct penalty *next, *prev;
 	enum tracker_state state; /* UNSENT, SENT or REFUSED */
-	uint32_t since, tries, peer_cnt;
+	uint32_t since, tries, peer_cnt, first_height;
+	uint32_t dispute_height; /* of a tracker of it; HEIGHT_NONE before it is committed */
+	enum node_reason reason;
 	int32_t code;
-	char text[TOWER_NODE_TEXT_SZ];
+	char text[SENDING_TEXT_SZ];
+	uint32_t told; /* steps of escalation */
+	bool dirty;    /* differs from its row */
+	bool flushing; /* its row is in the batch being written */
+	bool overdue;  /* counted in tower.overdue */
 	struct link_bcast_peers peers;
 	uint64_t last_byte_ns, hit_ns, sent_ns;
 	uint64_t next_ns; /* when to try again; UINT64_MAX: only by the rule of blocks */
@@ -196,6 +210,9 @@ struct penalty *penalty_find(const struct tower *t, const struct hash256 *txid);
 struct penalty *penalty_add(struct tower *t, const struct hash256 *txid);
 /* Sends it now and plans the next attempt. */
 void penalty_send(struct tower *t, struct penalty *p, const uint8_t *raw, size_t sz);
+/* An alive tracker of it that is not confirmed.  r points into the store's memory. */
+bool penalty_open_tracker(struct tower *t, const struct hash256 *txid, struct appointment_key *key,
+			  struct tracker_row *r);
 /* After trackers have come, gone or been confirmed: forget it, let it rest, or wake it up. */
 void penalty_review(struct tower *t, const struct hash256 *txid);
 void penalties_forget_uncommitted(struct tower *t);
@@ -204,6 +221,23 @@ void penalties_forget_peers(struct tower *t);
 void penalties_after_block(struct tower *t);
 void penalties_send_due(struct tower *t, uint32_t limit);
 void penalties_free(struct tower *t);
+
+/* --- what is remembered of the sending (sending.c) -------------------------------------------------------------- */
+
+void sending_changed(struct tower *t, struct penalty *p);
+void sending_forget(struct tower *t, const struct hash256 *txid);
+/* Gives the penalties in memory what their rows say; rows of others are forgotten.  At start. */
+int sending_load(struct tower *t);
+/* Writes what has changed; what cannot be written stays. */
+void sending_flush(struct tower *t);
+
+/* --- those that take too long (overdue.c) ----------------------------------------------------------------------- */
+
+void overdue_set(struct tower *t, struct penalty *p, bool on);
+/* Every tick. */
+void overdue_tick(struct tower *t);
+/* A node refused it for this reason for the first time. */
+void overdue_refused(struct tower *t, const struct penalty *p);
 
 /* --- blocks ----------------------------------------------------------------------------------------------------- */
 

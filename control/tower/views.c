@@ -91,6 +91,9 @@ static void view_tracker(const struct tower *t, const struct appointment_key *a,
 		v->peer_cnt = p->peer_cnt;
 		v->peers = p->peers;
 		v->node_code = p->code;
+		v->node_reason = p->reason;
+		v->first_height = p->first_height;
+		v->overdue_step = p->overdue ? p->told : 0;
 		memcpy(v->node_text, p->text, sizeof(v->node_text));
 		v->last_byte_ns = p->last_byte_ns;
 		v->hit_ns = p->hit_ns;

@@ -145,6 +145,11 @@ uint32_t tower_each_appointment_of_user(struct tower *t, const struct user_id *u
 	return n;
 }
 
+const char *node_reason_name(enum node_reason r)
+{
+	return r == REASON_NONE ? "" : "why";
+}
+
 const char *tracker_state_name(enum tracker_state s)
 {
 	return s == TRACKER_REFUSED ? "refused" : "other";

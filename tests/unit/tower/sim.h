@@ -58,6 +58,8 @@ struct sim {
 		uint32_t at; /* tip of the dataplane */
 	} sent[4096];
 	unsigned sent_cnt, ack_cnt, reset_cnt;
+	struct tower_alert alert[64]; /* without their pointers */
+	unsigned alert_cnt;
 	bool lost; /* the tower asked for another session: nothing of this one is taken (sim_tick begins it) */
 	uint32_t acked_height;
 	struct hash256 acked_hash;

@@ -288,7 +288,7 @@ static void a_refused_penalty_is_kept_shown_and_sent_again(void **state)
 	status_is(s, 1, &d, "sent");
 	sim_restart(s);
 	sim_tick(s, 0);
-	status_is(s, 1, &d, "unsent");
+	status_is(s, 1, &d, "sent");
 	assert_int_equal(sim_sent(s, &p.txid), before + 2);
 }
 

@@ -427,7 +427,7 @@ static void a_branch_reported_without_disconnects_is_followed(void **state)
 static void a_store_of_another_network_is_refused(void **state)
 {
 	struct sim *s = *state;
-	const struct tower_ops none = {NULL, NULL, NULL, NULL, NULL};
+	const struct tower_ops none = {.watch_add = NULL};
 	struct tower_config cfg = s->cfg;
 	const char *why;
 
