@@ -423,6 +423,8 @@ class WithVigild(Trouble):
         expected = {p for txid, p in self.promised.items() if txid in world.where}
         mined = {txid for block in list(world.blocks.values()) for txid in block.places}
         allowed = {p for txid, p in self.promised.items() if txid in mined} | self.refused
+        # A dispute that a reorg took off the chain is sent again, too.
+        allowed |= self.promised.keys() & mined
 
         def pushed():
             self.tower.check()
