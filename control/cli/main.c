@@ -4,9 +4,12 @@
    Status   0 answered, 1 the server answered with an error, 2 wrong usage, 3 no server. */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "cli/client.h"
 #include "config/config.h"
@@ -68,6 +71,12 @@ static const struct method {
 	 NULL,
 	 false},
 	{"getstalescan", "What the last scanstale has found so far", {0}, NULL, false},
+	{"checkpoint",
+	 "Begins a backup of the store in a new folder DIR, while everything goes on; without the key",
+	 {"dir"},
+	 NULL,
+	 false},
+	{"getcheckpoint", "How the last checkpoint stands", {0}, NULL, false},
 	{"stop", "Stops vigild in good order", {0}, NULL, false},
 	{"get_tower_info", "The same as gettowerinfo", {0}, NULL, false},
 	{"get_users", "The same as getusers", {"[after]", "[limit]"}, "user_ids", true},
@@ -281,6 +290,67 @@ static int finish_output(void)
 	return EXIT_REFUSED;
 }
 
+static int print_reply(const json_t *reply)
+{
+	json_dumpf(reply, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+	putchar('\n');
+	return finish_output();
+}
+
+/* The path as vigild, which runs somewhere else, must have it. */
+static bool make_absolute(json_t *params)
+{
+	bool named = json_is_object(params);
+	const char *dir = json_string_value(named ? json_object_get(params, "dir") : json_array_get(params, 0));
+	char cwd[PATH_MAX], path[2 * PATH_MAX];
+	json_t *whole;
+
+	if (dir == NULL || dir[0] == '/' || dir[0] == '\0')
+		return true;
+	if (getcwd(cwd, sizeof(cwd)) == NULL || snprintf(path, sizeof(path), "%s/%s", cwd, dir) < 0)
+		return false;
+	whole = json_string(path);
+	return (named ? json_object_set_new(params, "dir", whole) : json_array_set_new(params, 0, whole)) == 0;
+}
+
+static bool is_running(const json_t *reply)
+{
+	const char *state = json_string_value(json_object_get(reply, "state"));
+
+	return state != NULL && strcmp(state, "running") == 0;
+}
+
+/* For scripts: comes back when the copy is complete, with status 0 only then. */
+static int call_checkpoint(struct client *c, json_t *params)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	json_t *none = json_array(), *reply = NULL;
+	enum client_status st;
+	int rc;
+
+	if (!make_absolute(params)) {
+		json_decref(none);
+		return usage_error("%s: not a path of text", "checkpoint");
+	}
+	st = client_call(c, "checkpoint", params, &reply);
+	while (st == CLIENT_OK && is_running(reply)) {
+		json_decref(reply);
+		nanosleep(&pause, NULL);
+		st = client_call(c, "getcheckpoint", none, &reply);
+	}
+	if (st != CLIENT_OK) {
+		rc = report(c, st, reply);
+	} else if (json_is_null(json_object_get(reply, "error"))) {
+		rc = print_reply(reply);
+	} else {
+		fprintf(stderr, "vigil-cli: %s\n", json_string_value(json_object_get(reply, "error")));
+		rc = EXIT_REFUSED;
+	}
+	json_decref(none);
+	json_decref(reply);
+	return rc;
+}
+
 static int call_once(struct client *c, const char *method, json_t *params)
 {
 	json_t *reply;
@@ -288,9 +358,7 @@ static int call_once(struct client *c, const char *method, json_t *params)
 	int rc;
 
 	if (st == CLIENT_OK) {
-		json_dumpf(reply, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
-		putchar('\n');
-		rc = finish_output();
+		rc = print_reply(reply);
 	} else {
 		rc = report(c, st, reply);
 	}
@@ -410,6 +478,8 @@ static int run(struct options *o, int argc, char **argv)
 		rc = report(&c, CLIENT_NO_SERVER, NULL);
 	else if (o->all)
 		rc = call_all(&c, m, params, o->lines);
+	else if (strcmp(argv[0], "checkpoint") == 0)
+		rc = call_checkpoint(&c, params);
 	else
 		rc = call_once(&c, argv[0], params);
 	client_close(&c);

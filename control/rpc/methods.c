@@ -237,6 +237,11 @@ const struct rpc_method rpc_methods[] = {
 	 rpc_scanstale,
 	 {{"hash", RPC_HEX, false, HASH_SZ}}},
 	{"getstalescan", "What the last scanstale has found so far", rpc_getstalescan, {{0}}},
+	{"checkpoint",
+	 "Begins a backup of the store in a new folder DIR, while everything goes on; without the key",
+	 rpc_checkpoint,
+	 {{"dir", RPC_TEXT, true, 0}}},
+	{"getcheckpoint", "How the last checkpoint stands", rpc_getcheckpoint, {{0}}},
 	{"stop", "Stops vigild in good order", stop, {{0}}},
 	/* The names of the TEOS reference's own interface, for scripts that know those. */
 	{"get_tower_info", "The same as gettowerinfo", gettowerinfo, {{0}}},

@@ -48,6 +48,10 @@ struct rpc_done rpc_getstalescan(struct rpc_call *call);
 struct rpc_done rpc_getcounters(struct rpc_call *call);
 struct rpc_done rpc_getslowlog(struct rpc_call *call);
 
+/* checkpoint.c */
+struct rpc_done rpc_checkpoint(struct rpc_call *call);
+struct rpc_done rpc_getcheckpoint(struct rpc_call *call);
+
 /* NULL only when memory is out.  rpc_json_ascii replaces what is not printable ASCII. */
 json_t *rpc_json_hex(const uint8_t *p, size_t sz);
 json_t *rpc_json_hash(const struct hash256 *h);

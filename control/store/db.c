@@ -1,6 +1,7 @@
 #include "store/store_priv.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -124,16 +125,79 @@ int db_init(struct db *d, const char *dir)
 	return make_dirs(d);
 }
 
+void db_say_damaged(struct db *d, const char *what)
+{
+	snprintf(d->why, sizeof(d->why),
+		 "store %.200s is damaged%.170s: move it away and put the newest checkpoint's store in its "
+		 "place, or bring the damaged file back from a copy",
+		 d->dir, what);
+}
+
+/* When nothing was opened. */
+static void say_damaged(struct db *d, const char *what)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), " and was left as it is (%.140s)", what);
+	db_say_damaged(d, text);
+}
+
+static bool ends_with(const char *name, const char *end)
+{
+	size_t n = strlen(name), m = strlen(end);
+
+	return n > m && strcmp(name + n - m, end) == 0;
+}
+
+/* A file of a database that has existed: the first manifest alone is left by a start that was cut short before it had
+   anything. */
+static bool is_of_database(const char *name)
+{
+	return (strncmp(name, "MANIFEST-", 9) == 0 && strcmp(name, "MANIFEST-000001") != 0) ||
+	       ends_with(name, ".sst") || ends_with(name, ".blob") || ends_with(name, ".log");
+}
+
+static bool has_database_files(const char *path)
+{
+	const struct dirent *e;
+	DIR *dir = opendir(path);
+	bool found = false;
+
+	if (dir == NULL)
+		return false;
+	while (!found && (e = readdir(dir)) != NULL)
+		found = is_of_database(e->d_name);
+	closedir(dir);
+	return found;
+}
+
+/* Without CURRENT RocksDB takes the folder for an empty one. */
+static bool current_is_missing(const struct db *d)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/CURRENT", d->dir) >= sizeof(path))
+		return false;
+	return lstat(path, &st) < 0 && errno == ENOENT &&
+	       (has_database_files(d->dir) || has_database_files(d->wal_dir));
+}
+
 static int open_error(struct db *d, char *err)
 {
-	bool locked = strstr(err, "lock ") != NULL || strstr(err, "LOCK:") != NULL;
+	/* RocksDB says "No such file" of a file that the manifest names. */
+	bool damaged = strncmp(err, "Corruption", 10) == 0 || strstr(err, "No such file") != NULL;
+	/* Not "lock " alone: a damaged block has it too. */
+	bool locked = !damaged && (strstr(err, " lock ") != NULL || strstr(err, "LOCK:") != NULL);
 	bool newer = strstr(err, "olumn families not opened") != NULL;
-	int rc = locked ? -EBUSY : newer ? -EPROTO : -EIO;
+	int rc = locked ? -EBUSY : newer ? -EPROTO : damaged ? -EBADMSG : -EIO;
 
 	if (locked)
 		snprintf(d->why, sizeof(d->why), "store %s is in use by another process", d->dir);
 	else if (newer)
 		snprintf(d->why, sizeof(d->why), "store %s was written by a newer version: %s", d->dir, err);
+	else if (damaged)
+		say_damaged(d, err);
 	else
 		snprintf(d->why, sizeof(d->why), "store %s cannot be opened: %s", d->dir, err);
 	rocksdb_free(err);
@@ -149,6 +213,10 @@ int db_open(struct db *d, bool read_only)
 	if (!read_only && db_space(d, &free_sz, &total_sz) && free_sz < OPEN_FREE_MIN) {
 		snprintf(d->why, sizeof(d->why), "store %s: the disk is full", d->dir);
 		return -ENOSPC;
+	}
+	if (current_is_missing(d)) {
+		say_damaged(d, "the file CURRENT is missing");
+		return -EBADMSG;
 	}
 	for (unsigned i = 0; i < STORE_CF_CNT; i++)
 		opt[i] = d->opt[i];

@@ -12,6 +12,8 @@
 #include "kill/kill_point.h"
 #include "log/log.h"
 #include "meter/meter.h"
+#include "store/checkpoint.h"
+#include "store/migrate.h"
 #include "store/wal.h"
 
 #define RESERVE_MAX     (128u << 20)
@@ -28,6 +30,7 @@ struct pending {
 
 struct store {
 	struct db db;
+	struct checkpoint checkpoint;
 	rocksdb_pinnableslice_t *pin; /* what the last store_get gave */
 	uint64_t reserve;
 	unsigned fault_write, fault_sync;
@@ -181,41 +184,6 @@ void store_poll(struct store *s)
 
 /* --- open, close, recover ----------------------------------------------------------------------------------- */
 
-static int check_format(struct store *s)
-{
-	static const struct slice key = {(const uint8_t *)"format", 6};
-	const uint8_t mine[2] = {1, STORE_FORMAT};
-	char *err = NULL;
-	struct slice v;
-	int rc = store_get(s, STORE_META, key, &v);
-
-	if (rc == -ENOENT) {
-		rocksdb_writeoptions_set_sync(s->db.wo, 1);
-		rocksdb_put_cf(s->db.db, s->db.wo, s->db.cf[STORE_META], (const char *)key.p, key.sz,
-			       (const char *)mine, sizeof(mine), &err);
-		rocksdb_writeoptions_set_sync(s->db.wo, 0);
-		if (err != NULL) {
-			snprintf(s->db.why, sizeof(s->db.why), "store %s cannot be written: %s", s->db.dir,
-				 err);
-			rocksdb_free(err);
-			return -EIO;
-		}
-		return 0;
-	}
-	if (rc < 0) {
-		snprintf(s->db.why, sizeof(s->db.why), "store %s cannot be read", s->db.dir);
-		return rc;
-	}
-	if (v.sz != sizeof(mine) || v.p[0] != mine[0] || v.p[1] > STORE_FORMAT) {
-		snprintf(s->db.why, sizeof(s->db.why),
-			 "store %s has format %u, and this vigild knows up to %u: it was written by "
-			 "a newer version",
-			 s->db.dir, v.sz == sizeof(mine) ? v.p[1] : 0, STORE_FORMAT);
-		return -EPROTO;
-	}
-	return 0;
-}
-
 static void set_reserve(struct store *s)
 {
 	uint64_t free_sz, total_sz;
@@ -225,14 +193,29 @@ static void set_reserve(struct store *s)
 		s->reserve = total_sz / 16;
 }
 
-static int start(struct store *s, const char *dir)
+static int use_format(struct store *s, const struct formats *f)
+{
+	char why[STORE_WHY_SZ];
+	int rc = store_migrate(s, f, why);
+
+	if (rc == -EIO && store_ok(s)) {
+		/* A read: opening does not look into every table. */
+		db_say_damaged(&s->db, " (store_read_failed in the log names the file)");
+		return -EBADMSG;
+	}
+	if (rc < 0)
+		snprintf(s->db.why, sizeof(s->db.why), "store %.200s: %.300s", s->db.dir, why);
+	return rc;
+}
+
+static int start(struct store *s, const char *dir, const struct formats *f)
 {
 	int rc = db_init(&s->db, dir);
 
 	if (rc == 0)
 		rc = db_open(&s->db, false);
 	if (rc == 0)
-		rc = check_format(s);
+		rc = use_format(s, f);
 	if (rc < 0)
 		return rc;
 	set_reserve(s);
@@ -256,6 +239,11 @@ static void unpin(struct store *s)
 
 int store_open(struct store **out, const char *dir, const char **why)
 {
+	return store_open_as(out, dir, &store_formats, why);
+}
+
+int store_open_as(struct store **out, const char *dir, const struct formats *f, const char **why)
+{
 	static char text[STORE_WHY_SZ];
 	struct store *s = calloc(1, sizeof(*s));
 	int rc;
@@ -267,7 +255,8 @@ int store_open(struct store **out, const char *dir, const char **why)
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
 	pthread_cond_init(&s->idle, NULL);
-	rc = start(s, dir);
+	checkpoint_init(&s->checkpoint, &s->db);
+	rc = start(s, dir, f);
 	if (rc < 0) {
 		snprintf(text, sizeof(text), "%s", s->db.why);
 		*why = text;
@@ -289,6 +278,7 @@ void store_close(struct store *s)
 		answer(s, s->synced, true);
 		answer(s, UINT64_MAX, false);
 	}
+	checkpoint_fini(&s->checkpoint);
 	unpin(s);
 	wal_close(s->wal);
 	db_close(&s->db);
@@ -308,6 +298,7 @@ static bool open_again(struct store *s)
 
 	if (!db_disk_takes_data(&s->db))
 		return false;
+	checkpoint_wait(&s->checkpoint);
 	unpin(s);
 	db_close(&s->db);
 	rc = db_open(&s->db, false);
@@ -446,6 +437,17 @@ int store_write(struct store *s, struct store_batch *b, void (*done)(void *arg, 
 	return rc;
 }
 
+int store_write_synced(struct store *s, struct store_batch *b)
+{
+	int rc;
+
+	rocksdb_writeoptions_set_sync(s->db.wo, 1);
+	rc = write_batch(s, b);
+	rocksdb_writeoptions_set_sync(s->db.wo, 0);
+	rocksdb_writebatch_clear(b->wb);
+	return rc;
+}
+
 /* --- reads ---------------------------------------------------------------------------------------------------- */
 
 int store_get(struct store *s, enum store_cf cf, struct slice key, struct slice *value)
@@ -539,6 +541,21 @@ int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct sl
 	return err == NULL ? 0 : db_error("store_read_failed", err);
 }
 
+bool store_is_empty(struct store *s, enum store_cf cf)
+{
+	rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db.db, s->db.ro, s->db.cf[cf]);
+	char *err = NULL;
+	bool empty;
+
+	rocksdb_iter_seek_to_first(it);
+	empty = !rocksdb_iter_valid(it);
+	rocksdb_iter_get_error(it, &err);
+	rocksdb_iter_destroy(it);
+	if (err != NULL)
+		db_error("store_read_failed", err);
+	return empty && err == NULL;
+}
+
 /* --- the rest ------------------------------------------------------------------------------------------------- */
 
 int store_event_fd(const struct store *s)
@@ -560,6 +577,16 @@ bool store_ok(const struct store *s)
 uint64_t store_epoch(const struct store *s)
 {
 	return s->epoch;
+}
+
+int store_checkpoint_begin(struct store *s, const char *dir)
+{
+	return store_ok(s) ? checkpoint_begin(&s->checkpoint, dir) : -EIO;
+}
+
+void store_checkpoint_get(struct store *s, struct store_checkpoint *out)
+{
+	checkpoint_get(&s->checkpoint, out);
 }
 
 void store_reserve_set(struct store *s, uint64_t bytes)

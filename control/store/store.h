@@ -18,7 +18,10 @@
             caller must look: store_epoch has then changed.
    Log      The write-ahead log is replayed as RocksDB's "tolerate corrupted tail records": what a crash left half written at
             its end is dropped, and a record damaged anywhere else refuses the start.  (The default mode would
-            silently forget everything after the damage, receipts included.) */
+            silently forget everything after the damage, receipts included.)
+   Damage   A store whose files do not fit together, or that has files and no CURRENT to name them (RocksDB would begin
+            a new one and delete them), is refused with what to do, and nothing in it is changed.  A damaged table or
+            blob is found when it is read: -EIO, and a log line that names the file. */
 #ifndef VIGIL_STORE_STORE_H
 #define VIGIL_STORE_STORE_H
 
@@ -50,9 +53,9 @@ struct slice {
 	size_t sz;
 };
 
-/* Opens or creates.  0, or -errno (-EPROTO: written by a newer version; -EBUSY: locked by another process;
-   -ENOSPC: the disk is full); *why
-   gets one actionable sentence, valid until the next call. */
+/* Opens or creates, and migrates an older format (migrate.h).  0, or -errno (-EPROTO: written by a newer version; -EBUSY:
+   locked by another process; -ENOSPC: the disk is full; -EBADMSG: damaged); *why gets one actionable sentence, valid
+   until the next call. */
 int store_open(struct store **out, const char *dir, const char **why);
 /* Waits for the running sync; done callbacks still owed are called with ok = false unless synced. */
 void store_close(struct store *s);
@@ -97,6 +100,29 @@ struct store_stats {
 	uint64_t batches, syncs, failures, recoveries;
 };
 void store_stats_get(const struct store *s, struct store_stats *out);
+
+/* --- backup: a checkpoint of the open store, that another can be started from
+
+   Everything written before the begin is in it, and of what is written meanwhile a part, in order.  It is made on a
+   thread of its own as DIR/store, from links to the files that do not change any more and copies of the rest (the disk
+   gives room for the log, at most 128 MiB); on another file system everything is copied.  DIR appears when it is
+   complete and synced; until then it is DIR.partial.  The tower's key is not in it: whoever has both is the tower. */
+enum store_checkpoint_state {
+	STORE_CHECKPOINT_NONE,
+	STORE_CHECKPOINT_RUNNING,
+	STORE_CHECKPOINT_DONE,
+	STORE_CHECKPOINT_FAILED
+};
+struct store_checkpoint {
+	enum store_checkpoint_state state;
+	uint64_t ms; /* it took */
+	char dir[1024], why[512];
+};
+/* 0, -EBUSY while one is running, -EINVAL for a path that is not absolute or too long, -EAGAIN without threads.  dir
+   must not exist, its parent must.  Not while the store has failed: -EIO. */
+int store_checkpoint_begin(struct store *s, const char *dir);
+/* The last one begun. */
+void store_checkpoint_get(struct store *s, struct store_checkpoint *out);
 
 /* Fault injection for tests: the n-th write (sync) from now fails with -ENOSPC; 0 disarms. */
 void store_fault_arm(struct store *s, unsigned nth_write, unsigned nth_sync);

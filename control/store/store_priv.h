@@ -1,4 +1,5 @@
-/* store_priv.h - inside of the store: the database (db.c) and the grouped syncs on top of it (store.c). */
+/* store_priv.h - inside of the store: the database (db.c), the grouped syncs on top of it (store.c), formats
+   (migrate.c) and copies (checkpoint.c). */
 #ifndef VIGIL_STORE_STORE_PRIV_H
 #define VIGIL_STORE_STORE_PRIV_H
 
@@ -32,9 +33,21 @@ void db_release(struct db *d);
 /* Frees a RocksDB error after writing it to the log; -EIO. */
 int db_error(const char *event, char *err);
 
+/* Sets d->why: the store is damaged, what, and what to do. */
+void db_say_damaged(struct db *d, const char *what);
+
 /* Bytes free for us, and of the whole file system.  False if that cannot be known. */
 bool db_space(const struct db *d, uint64_t *free_sz, uint64_t *total_sz);
 /* Writes and syncs a small file beside the database: does the disk take data? */
 bool db_disk_takes_data(const struct db *d);
+
+struct formats;
+
+/* Brings the store to f->current, as migrate.h says.  0, or -errno with a clause in why[STORE_WHY_SZ]. */
+int store_migrate(struct store *s, const struct formats *f, char *why);
+/* As store_write, but on disk when it returns.  Only while the sync thread does not run. */
+int store_write_synced(struct store *s, struct store_batch *b);
+/* False also if that cannot be read. */
+bool store_is_empty(struct store *s, enum store_cf cf);
 
 #endif

@@ -258,7 +258,9 @@ struct tower *tower_new(const struct tower_config *cfg, struct store *st, const 
 	*why = rc == -EPROTO ? "the store belongs to another network" : "the store cannot be used";
 	if (rc == 0) {
 		rc = load(t);
-		*why = rc == -EPROTO ? "the store was written by a newer version" : "the store cannot be read";
+		*why = rc == -EPROTO ? "the store was written by a newer version"
+				     : "the store cannot be read (store_read_failed in the log names the "
+				       "file): put the newest checkpoint's store in its place";
 	}
 	if (rc < 0) {
 		tower_free(t);

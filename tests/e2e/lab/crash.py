@@ -214,6 +214,8 @@ class User(threading.Thread):
         appointment = self.rng.choice(kept)
         answered, reply = self._ask(self.client.get, locator(appointment.txid, self.client.form))
         if isinstance(reply, Refused):
+            if any(self.crash.was_mined(v.penalty) for v in appointment.possible):
+                return  # it may be buried
             raise Broken(f"appointment {display(appointment.txid)} was promised and cannot be read: {reply}")
         if answered and reply["status"] == "being_watched":
             blob = bytes.fromhex(reply["appointment"]["encrypted_blob"])

@@ -369,6 +369,21 @@ static void what_is_no_server_is_status_three(void **state)
 	}
 }
 
+static void checkpoint_waits_until_it_is_complete(void **state)
+{
+	json_t *j = expect_json(RUN("checkpoint", "/backup"));
+
+	(void)state;
+	assert_string_equal(json_string_value(json_object_get(j, "state")), "done");
+	json_decref(j);
+	/* The server takes absolute paths only. */
+	j = expect_json(RUN("checkpoint", "dir=here/backup"));
+	assert_string_equal(json_string_value(json_object_get(j, "state")), "done");
+	json_decref(j);
+	expect_failure(RUN("checkpoint", "/busy"), 1, "under way");
+	expect_failure(RUN("checkpoint"), 1, "dir");
+}
+
 static void stop_stops_the_server(void **state)
 {
 	json_t *j = expect_json(RUN("stop"));
@@ -395,6 +410,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(lines_give_a_row_each),
 		cmocka_unit_test(help_and_version_need_no_server),
 		cmocka_unit_test(what_is_no_server_is_status_three),
+		cmocka_unit_test(checkpoint_waits_until_it_is_complete),
 		cmocka_unit_test(stop_stops_the_server),
 	};
 

@@ -189,9 +189,9 @@ static void gettowerinfo_has_the_keys_of_the_reference(void **state)
 
 static void every_method_without_parameters_answers(void **state)
 {
-	static const char *const names[] = {
-		"getinfo",     "gettowerinfo", "getusers",     "getpeers", "getcounters", "getallappointments",
-		"gettrackers", "getlocators",  "getstalescan", "help"};
+	static const char *const names[] = {"getinfo",      "gettowerinfo",       "getusers",    "getpeers",
+					    "getcounters",  "getallappointments", "gettrackers", "getlocators",
+					    "getstalescan", "getcheckpoint",      "help"};
 	json_t *r;
 
 	(void)state;
@@ -206,6 +206,24 @@ static void every_method_without_parameters_answers(void **state)
 	assert_string_equal(
 		json_string_value(json_object_get(json_array_get(json_object_get(r, "peers"), 0), "services")),
 		"0000000000000409");
+	json_decref(r);
+}
+
+static void a_checkpoint_is_begun_once_and_shown(void **state)
+{
+	json_t *r;
+
+	(void)state;
+	assert_int_equal(code_of(REQ("checkpoint", "[]")), RPC_BAD_PARAMS);
+	assert_int_equal(code_of(REQ("checkpoint", "[\"relative\"]")), RPC_BAD_PARAMS);
+	assert_int_equal(code_of(REQ("checkpoint", "[\"/busy\"]")), RPC_BUSY);
+	r = call("checkpoint", "{\"dir\":\"/backup\"}");
+	assert_string_equal(json_string_value(json_object_get(r, "dir")), "/backup");
+	for (unsigned i = 0; i < 3 && strcmp(json_string_value(json_object_get(r, "state")), "done") != 0; i++)
+		r = (json_decref(r), call("getcheckpoint", "[]"));
+	assert_string_equal(json_string_value(json_object_get(r, "state")), "done");
+	assert_true(json_is_null(json_object_get(r, "error")));
+	assert_int_equal(json_integer_value(json_object_get(r, "ms")), 12);
 	json_decref(r);
 }
 
@@ -532,6 +550,7 @@ int main(void)
 		cmocka_unit_test_setup(the_id_comes_back_as_it_was, setup),
 		cmocka_unit_test_setup(gettowerinfo_has_the_keys_of_the_reference, setup),
 		cmocka_unit_test_setup(every_method_without_parameters_answers, setup),
+		cmocka_unit_test_setup(a_checkpoint_is_begun_once_and_shown, setup),
 		cmocka_unit_test_setup(a_scan_of_stale_blocks_is_begun_once_and_shown, setup),
 		cmocka_unit_test_setup(getcounters_gives_every_module_s_counters_under_its_name, setup),
 		cmocka_unit_test_setup(help_describes_every_method, setup),

@@ -675,8 +675,8 @@ static void a_torn_tail_is_dropped_and_damage_before_it_refuses_the_start(void *
 	sz = lseek(fd, 0, SEEK_END);
 	assert_int_equal(pwrite(fd, "\xde\xad\xbe\xef", 4, sz / 2), 4);
 	close(fd);
-	assert_int_equal(store_open(&s, db, &why), -EIO);
-	assert_non_null(strstr(why, "cannot be opened"));
+	assert_int_equal(store_open(&s, db, &why), -EBADMSG);
+	assert_non_null(strstr(why, "is damaged"));
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
