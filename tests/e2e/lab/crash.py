@@ -8,7 +8,7 @@ power failure would.  Then they are started again, and the model compares:
   - every appointment of an answered request is there, as answered last; of a request without an answer all of
     it is there or nothing;
   - every user's balance is what was granted less the slots of the appointments that are there and of those that
-    were found invalid, exactly: a row and its slots change together or not at all;
+    were found invalid (of a current client), exactly: a row and its slots change together or not at all;
   - an appointment is a tracker exactly when its dispute is on the best chain and its penalty not buried yet;
     the penalty was pushed to the node; nothing else ever was; counters equal rows.
 """
@@ -567,6 +567,8 @@ class Crash:
             return f"{len(missing)} penalties never reached the node, {display(next(iter(missing)))}"
         for txid in self.node.has:
             version = self.by_penalty.get(txid)
+            if version is None and txid in self.chain.mined and txid not in self.chain.spends:
+                continue  # a dispute that a reorg took off the chain: sent again, before its penalty
             if version is None or version.appointment.txid not in self.chain.mined:
                 return f"{display(txid)} was sent although nothing was breached"
         self._learn(rows, where)
@@ -587,7 +589,8 @@ class Crash:
                 return "is still there although its penalty is buried"
             return None
         if not appointment.valid and on_chain:
-            for version in possible:
+            # A legacy user gets the slots of an invalid blob back.
+            for version in possible if appointment.user.client.generation == CURRENT else ():
                 lost[0] += version.slots if version is appointment.answered else 0
                 lost[1] += version.slots
             return None
