@@ -1,6 +1,7 @@
 /* vigil-bench-store - a tower's store of millions of appointments, for vigil-bench-load.
 
      vigil-bench-store fill DIR APPOINTMENTS USERS    makes the store of a regtest tower that has seen one block
+     vigil-bench-store more DIR APPOINTMENTS USERS EXPIRY   adds users whose registrations expire at that height
      vigil-bench-store walk DIR                       reads what is watched from it as a session's load does, alone
      vigil-bench-store send SOCKET LOCATORS           is control to a dataplane: that many locators from a counter,
                                                       START, and waits until the dataplane has them all
@@ -58,19 +59,22 @@ static double rss_peak_mb(void)
 }
 
 /* Ascending and yet evenly spread: the store takes sorted rows several times faster, and it keeps them sorted in any case. */
-static struct locator locator_rising(uint64_t i, uint64_t cnt)
+static struct locator locator_rising(uint32_t group, uint64_t i, uint64_t cnt)
 {
-	uint64_t step = UINT64_MAX / cnt, half[2] = {htobe64(i * step + mix(i) % step), mix(~i)};
+	uint64_t step = UINT64_MAX / cnt,
+		 half[2] = {htobe64(i * step + mix(i) % step), mix(~i ^ (uint64_t)group << 40)};
 	struct locator l;
 
 	memcpy(l.b, half, LOCATOR_SZ);
 	return l;
 }
 
-static struct user_id user_no(uint64_t i)
+/* group tells the users of one filling from those of another. */
+static struct user_id user_no(uint32_t group, uint64_t i)
 {
 	struct user_id u = {{2}};
 
+	i += (uint64_t)group << 32;
 	for (unsigned k = 0; k < 4; k++) {
 		uint64_t v = mix(i * 4 + k + (1ull << 40));
 
@@ -172,14 +176,19 @@ static void write_batch(struct store *s, struct store_batch *b)
 	store_poll(s);
 }
 
-static void put_users(struct store *s, uint64_t users, uint64_t appointments)
+struct filling {
+	uint64_t cnt, users;
+	uint32_t expiry; /* height; also tells one filling's rows from another's */
+};
+
+static void put_users(struct store *s, const struct filling *f)
 {
 	struct store_batch *b = store_batch_new(s);
 
-	for (uint64_t i = 0; i < users; i++) {
-		uint32_t cnt = (uint32_t)(appointments / users + (i < appointments % users));
-		struct user_row r = {.slots = 1000, .start = 1, .expiry = 4321, .appointment_cnt = cnt};
-		struct user_id id = user_no(i);
+	for (uint64_t i = 0; i < f->users; i++) {
+		uint32_t cnt = (uint32_t)(f->cnt / f->users + (i < f->cnt % f->users));
+		struct user_row r = {.slots = 1000, .start = 1, .expiry = f->expiry, .appointment_cnt = cnt};
+		struct user_id id = user_no(f->expiry, i);
 		struct key k = key_user(&id), e = key_expiry(r.expiry, &id);
 		uint8_t v[USER_ROW_SZ];
 
@@ -193,11 +202,11 @@ static void put_users(struct store *s, uint64_t users, uint64_t appointments)
 	store_batch_free(b);
 }
 
-static void put_appointment(struct store_batch *b, uint64_t i, uint64_t cnt, uint64_t users)
+static void put_appointment(struct store_batch *b, const struct filling *f, uint64_t i)
 {
 	static uint8_t v[APPOINTMENT_ROW_HEAD_SZ + BLOB_SZ];
 	static char sig[SIG_ZB_SZ];
-	struct appointment_key a = {locator_rising(i, cnt), user_no(i % users)};
+	struct appointment_key a = {locator_rising(f->expiry, i, f->cnt), user_no(f->expiry, i % f->users)};
 	struct appointment_row r = {
 		.to_self_delay = 144, .start_block = 1, .user_sig = sig, .blob_sz = BLOB_SZ};
 	struct key k = key_appointment(&a), u = key_by_user(&a);
@@ -220,18 +229,19 @@ static void put_appointment(struct store_batch *b, uint64_t i, uint64_t cnt, uin
 	store_put(b, STORE_BY_USER, key_slice(&u), (struct slice){epoch, sizeof(epoch)});
 }
 
-static int fill(const char *dir, uint64_t cnt, uint64_t users)
+static int fill(const char *dir, const struct filling *f, bool fresh)
 {
 	struct world w;
 	struct store_batch *b;
 	double start = now_s();
 
 	open_world(&w, dir);
-	first_block(w.tower);
-	put_users(w.store, users, cnt);
+	if (fresh)
+		first_block(w.tower);
+	put_users(w.store, f);
 	b = store_batch_new(w.store);
-	for (uint64_t i = 0; i < cnt; i++) {
-		put_appointment(b, i, cnt, users);
+	for (uint64_t i = 0; i < f->cnt; i++) {
+		put_appointment(b, f, i);
 		if (i % FILL_BATCH == FILL_BATCH - 1)
 			write_batch(w.store, b);
 	}
@@ -240,7 +250,7 @@ static int fill(const char *dir, uint64_t cnt, uint64_t users)
 	close_world(&w);
 	printf("{\"appointments\":%" PRIu64 ",\"users\":%" PRIu64
 	       ",\"seconds\":%.2f,\"appointments_s\":%.0f}\n",
-	       cnt, users, now_s() - start, (double)cnt / (now_s() - start));
+	       f->cnt, f->users, now_s() - start, (double)f->cnt / (now_s() - start));
 	return 0;
 }
 
@@ -399,12 +409,14 @@ int main(int argc, char **argv)
 
 	log_set_level(LOG_LVL_WARN);
 	if (argc == 5 && strcmp(argv[1], "fill") == 0 && a > 0 && b > 0)
-		return fill(argv[2], a, b);
+		return fill(argv[2], &(struct filling){a, b, 4321}, true);
+	if (argc == 6 && strcmp(argv[1], "more") == 0 && a > 0 && b > 0)
+		return fill(argv[2], &(struct filling){a, b, (uint32_t)strtoul(argv[5], NULL, 10)}, false);
 	if (argc == 3 && strcmp(argv[1], "walk") == 0)
 		return walk(argv[2]);
 	if (argc == 4 && strcmp(argv[1], "send") == 0 && a > 0)
 		return send_locators(argv[2], a);
-	fprintf(stderr,
-		"usage: vigil-bench-store fill DIR APPOINTMENTS USERS | walk DIR | send SOCKET LOCATORS\n");
+	fprintf(stderr, "usage: vigil-bench-store fill DIR APPOINTMENTS USERS | more DIR APPOINTMENTS USERS "
+			"EXPIRY | walk DIR | send SOCKET LOCATORS\n");
 	return 2;
 }

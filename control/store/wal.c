@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KEPT_MAX 16u /* files kept open; there are rarely more than three */
@@ -14,6 +15,7 @@ struct kept {
 	ino_t ino;
 	int fd;
 	bool seen;
+	off_t synced_sz; /* its size before its last sync; -1 unknown */
 };
 
 struct wal {
@@ -56,6 +58,27 @@ static int sync_fd(int fd, bool all)
 	return rc < 0 ? -errno : 0;
 }
 
+static off_t size_of(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 ? -1 : st.st_size;
+}
+
+/* Logs are only appended to, and one of the same size as when it was last synced has nothing new in it: older logs stay
+   until every column family has been flushed, and each would cost a command to the disk. */
+static int sync_kept(struct kept *k)
+{
+	off_t sz = size_of(k->fd);
+	int rc;
+
+	if (sz >= 0 && sz == k->synced_sz)
+		return 0;
+	rc = sync_fd(k->fd, false);
+	k->synced_sz = rc == 0 ? sz : -1;
+	return rc;
+}
+
 static struct kept *find(struct wal *w, ino_t ino)
 {
 	for (unsigned i = 0; i < w->kept_cnt; i++)
@@ -71,10 +94,12 @@ static int sync_new(struct wal *w, const struct dirent *e, bool *new_name)
 
 	if (fd < 0)
 		return errno == ENOENT ? 0 : -errno;
+	struct kept k = {e->d_ino, fd, true, -1};
+
 	*new_name = true;
-	rc = sync_fd(fd, false);
+	rc = sync_kept(&k);
 	if (rc == 0 && w->kept_cnt < KEPT_MAX)
-		w->kept[w->kept_cnt++] = (struct kept){e->d_ino, fd, true};
+		w->kept[w->kept_cnt++] = k;
 	else
 		close(fd);
 	return rc;
@@ -119,7 +144,7 @@ int wal_sync(struct wal *w)
 			rc = sync_new(w, e, &new_name);
 		} else {
 			k->seen = true;
-			rc = sync_fd(k->fd, false);
+			rc = sync_kept(k);
 		}
 	}
 	if (rc == 0 && errno != 0)
