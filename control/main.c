@@ -24,7 +24,8 @@
 #include "teos/key.h"
 #include "tower/tower.h"
 
-#define TICK_MS 1000u
+#define TICK_MS        1000u
+#define PURGE_PAUSE_MS 5u /* between slices, and twice what the last one took */
 /* How long the loop may go on after everything was told to end (feed, carrier and rpc give their peers a second). */
 #define DRAIN_MS 5000u
 
@@ -33,7 +34,7 @@ struct daemon {
 	const struct network *network;
 	uv_loop_t loop;
 	uv_signal_t on_term, on_int, on_quit, on_hup;
-	uv_timer_t tick, alive;
+	uv_timer_t tick, alive, purge;
 	uv_poll_t store_ready;
 	uv_check_t after_io;
 
@@ -198,12 +199,24 @@ static void tell_status(struct daemon *d)
 		      feed_state_name(feed.state), info.store_ok ? "" : ", the store cannot write");
 }
 
+/* A third of one processor at most, in pieces that nobody notices. */
+static void on_purge(uv_timer_t *h)
+{
+	struct daemon *d = h->data;
+	uint64_t begun = uv_hrtime();
+
+	if (tower_purge(d->tower))
+		uv_timer_start(h, on_purge, PURGE_PAUSE_MS + 2 * (uv_hrtime() - begun) / 1000000, 0);
+}
+
 static void on_tick(uv_timer_t *h)
 {
 	struct daemon *d = h->data;
 
 	tower_tick(d->tower, now_ns());
 	tell_status(d);
+	if (!uv_is_active((uv_handle_t *)&d->purge))
+		on_purge(&d->purge);
 }
 
 /* From the loop, so that a state thread that hangs is noticed. */
@@ -414,10 +427,11 @@ static void start_handles(struct daemon *d)
 	uv_signal_init(&d->loop, &d->on_hup);
 	uv_timer_init(&d->loop, &d->tick);
 	uv_timer_init(&d->loop, &d->alive);
+	uv_timer_init(&d->loop, &d->purge);
 	uv_check_init(&d->loop, &d->after_io);
 	uv_poll_init(&d->loop, &d->store_ready, store_event_fd(d->store));
 	d->on_term.data = d->on_int.data = d->on_quit.data = d->on_hup.data = d;
-	d->tick.data = d->store_ready.data = d->after_io.data = d;
+	d->tick.data = d->purge.data = d->store_ready.data = d->after_io.data = d;
 	uv_signal_start(&d->on_term, on_stop_signal, SIGTERM);
 	uv_signal_start(&d->on_int, on_stop_signal, SIGINT);
 	uv_signal_start(&d->on_quit, on_stop_signal, SIGQUIT);
@@ -507,6 +521,7 @@ static void take_down(struct daemon *d)
 		close_handle(&d->on_hup);
 		close_handle(&d->tick);
 		close_handle(&d->alive);
+		close_handle(&d->purge);
 		close_handle(&d->after_io);
 		close_handle(&d->store_ready);
 	}

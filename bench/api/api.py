@@ -234,7 +234,7 @@ def part_breach(machine, args):
         time.sleep(2)
         block = tower.stub.ask(f"breach 2 0 {n} 120")
         api = all_accepted(tower.added(child))
-        info = tower.control.call("getinfo")
+        info = tower.control.call("getinfo")["tower"]
     finally:
         tower.close()
     if block["penalties"] != n or not block["acked"] or block["out_of_order"]:
@@ -304,7 +304,7 @@ def part_store(machine, args):
         begun = time.monotonic()
         out["delete_many"] = tower.stub.ask(f"until {args.one_user + args.expiring} 50 1800")
         out["delete_many"]["seconds"] = time.monotonic() - begun
-        info = tower.control.call("getinfo")
+        info = tower.control.call("getinfo")["tower"]
         out["rss_after_mb"] = memory_mb(tower.vigild, "VmRSS")
         out["rss_peak_mb"] = memory_mb(tower.vigild, "VmHWM")
         for _ in range(60):

@@ -169,6 +169,16 @@ void penalty_review(struct tower *t, const struct hash256 *txid)
 		overdue_set(t, p, false);
 }
 
+bool penalty_followed(struct tower *t, const struct hash256 *txid)
+{
+	struct penalty *p = penalty_find(t, txid);
+
+	if (p == NULL || p->idle)
+		return false;
+	p->committed = true;
+	return true;
+}
+
 static void send_again(struct tower *t, struct penalty *p)
 {
 	struct tracker_row r;

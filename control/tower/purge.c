@@ -1,5 +1,10 @@
 /* Rows of registrations that have been outdated so long that no reorg brings them back, or that a newer registration has
-   replaced.  Found by the expiry that still stands in STORE_EXPIRY; deleted in pieces. */
+   replaced.  Found by the expiry that still stands in STORE_EXPIRY; deleted in slices.
+
+   A pass goes through the entries of STORE_EXPIRY that are due, and through the rows of each, in slices of TOWER_PURGE_ROWS
+   rows looked at; where it is lies in memory only, so that no slice walks over what earlier ones have deleted.  An
+   entry of which rows are kept (trackers followed to their end) stays, and is looked at again by the next pass, after
+   the next block. */
 #include <errno.h>
 
 #include "log/log.h"
@@ -7,11 +12,13 @@
 
 static const struct slice none = {NULL, 0};
 
-struct purging {
+/* A slice at work on the rows of one entry. */
+struct slicing {
 	struct change *c;
+	struct purge_place *at;
 	bool all;       /* the registration itself is gone, not only older ones */
 	uint32_t epoch; /* the current one, if !all */
-	uint32_t left, kept;
+	uint32_t left;  /* rows that may still be looked at */
 };
 
 static void drop_tracker(struct change *c, const struct appointment_key *a, const struct tracker_row *r)
@@ -24,26 +31,41 @@ static void drop_tracker(struct change *c, const struct appointment_key *a, cons
 	change_watch(&c->dels, &l);
 }
 
+static bool key_is(const struct key *k, struct slice s)
+{
+	return k->sz == s.sz && memcmp(k->b, s.p, s.sz) == 0;
+}
+
+static void key_set(struct key *k, struct slice s)
+{
+	memcpy(k->b, s.p, s.sz);
+	k->sz = (uint32_t)s.sz;
+}
+
 static bool purge_row(void *arg, struct slice key, struct slice value)
 {
-	struct purging *p = arg;
+	struct slicing *p = arg;
 	struct appointment_key a;
 	struct tracker_row tr;
 	uint32_t epoch;
 	struct key k;
 	int rc;
 
+	if (key_is(&p->at->row, key))
+		return true; /* the last one of the slice before */
 	if (p->left == 0)
 		return false;
+	p->left--;
 	if (!key_by_user_decode(key, &a) || !by_user_row_decode(value, &epoch)) {
 		log_bad_row("by_user", key);
 		return true;
 	}
+	key_set(&p->at->row, key);
 	if (!p->all && epoch == p->epoch)
 		return true;
 	rc = tracker_get(p->c->t, &a, &tr);
 	if (rc == -EIO || (rc == 0 && tr.confirmed_height != HEIGHT_NONE)) {
-		p->kept++; /* followed to the end */
+		p->at->kept++; /* followed to the end */
 		return true;
 	}
 	if (rc == 0)
@@ -52,71 +74,98 @@ static bool purge_row(void *arg, struct slice key, struct slice value)
 	change_del(p->c, STORE_APPOINTMENTS, &k);
 	store_del(p->c->b, STORE_BY_USER, key);
 	change_watch(&p->c->dels, &a.locator);
-	p->left--;
 	return true;
 }
 
-/* One entry of STORE_EXPIRY that is due.  Returns rows deleted. */
-static uint32_t purge_user(struct tower *t, uint32_t expiry, const struct user_id *id, uint32_t limit)
+/* Rows of the entry at the place, from where the last slice ended; *left goes down by those looked at.  False: the store
+   cannot be used, and the place is where it was. */
+static bool purge_entry(struct tower *t, uint32_t *left)
 {
-	struct key prefix = key_user(id), entry = key_expiry(expiry, id);
-	struct purging p = {.left = limit};
+	struct purge_place *at = &t->purge, before = *at;
 	struct user_row row;
+	struct user_id id;
 	struct change c;
-	int rc = user_get(t, id, &row);
+	struct slicing p = {.c = &c, .at = at, .left = *left};
+	uint32_t expiry;
+	struct key user;
+	bool gone;
+	int rc;
 
+	key_expiry_decode(key_slice(&at->entry), &expiry, &id);
+	user = key_user(&id);
+	rc = user_get(t, &id, &row);
 	if (rc == -EIO)
-		return 0;
-	change_begin(&c, t);
-	p.c = &c;
+		return false;
 	p.all = rc < 0 || row.expiry == expiry;
 	p.epoch = rc < 0 ? 0 : row.epoch;
-	if (store_scan(t->st, STORE_BY_USER, key_slice(&prefix), none, false, true, purge_row, &p) < 0)
+	change_begin(&c, t);
+	if (store_scan(t->st, STORE_BY_USER, key_slice(&user), key_slice(&at->row), false, true, purge_row,
+		       &p) < 0)
 		c.failed = true;
-	if (p.left > 0 && p.kept == 0) {
-		change_del(&c, STORE_EXPIRY, &entry);
+	at->in_entry = p.left == 0;
+	gone = !at->in_entry && at->kept == 0;
+	if (gone) {
+		change_del(&c, STORE_EXPIRY, &at->entry);
 		if (p.all && rc == 0)
-			change_del(&c, STORE_USERS, &prefix);
-		log_info("purged", "An outdated subscription is deleted", log_hex("user", id->b, USER_ID_SZ));
+			change_del(&c, STORE_USERS, &user);
 	}
-	if (c.ops == 0)
+	if (c.ops == 0 && !c.failed) {
 		change_drop(&c);
-	else
-		change_commit(&c, NULL, NULL);
-	return limit - p.left;
-}
-
-struct due {
-	uint32_t height; /* entries at or below it */
-	uint32_t cnt;
-	struct {
-		uint32_t expiry;
-		struct user_id id;
-	} e[16];
-};
-
-static bool due_one(void *arg, struct slice key, struct slice value)
-{
-	struct due *d = arg;
-
-	(void)value;
-	if (d->cnt == sizeof(d->e) / sizeof(d->e[0]) ||
-	    !key_expiry_decode(key, &d->e[d->cnt].expiry, &d->e[d->cnt].id) || d->e[d->cnt].expiry > d->height)
+	} else if (change_commit(&c, NULL, NULL) != 0) {
+		*at = before;
 		return false;
-	d->cnt++;
+	}
+	if (gone)
+		log_info("purged", "An outdated subscription is deleted", log_hex("user", id.b, USER_ID_SZ));
+	*left = p.left;
 	return true;
 }
 
-void purge_some(struct tower *t, uint32_t limit)
+static bool next_entry(void *arg, struct slice key, struct slice value)
+{
+	struct purge_place *at = arg;
+	struct user_id id;
+	uint32_t expiry;
+
+	(void)value;
+	if (key_is(&at->entry, key))
+		return true; /* it was looked at, and had to stay */
+	if (!key_expiry_decode(key, &expiry, &id)) {
+		log_bad_row("expiry", key);
+		return true;
+	}
+	if (expiry <= at->due) {
+		key_set(&at->entry, key);
+		at->row.sz = 0;
+		at->kept = 0;
+		at->in_entry = true;
+	}
+	return false;
+}
+
+bool tower_purge(struct tower *t)
 {
 	uint64_t wait = (uint64_t)t->cfg.expiry_delta + TOWER_UNDO_DEPTH;
-	struct due d = {.cnt = 0};
+	struct purge_place *at = &t->purge;
+	uint32_t left = TOWER_PURGE_ROWS;
 
-	if (!t->has_tip || t->tip.height < wait)
-		return;
-	d.height = t->tip.height - (uint32_t)wait;
-	if (store_scan(t->st, STORE_EXPIRY, none, none, false, false, due_one, &d) < 0)
-		return;
-	for (uint32_t i = 0; i < d.cnt && limit > 0; i++)
-		limit -= purge_user(t, d.e[i].expiry, &d.e[i].id, limit);
+	if (!t->has_tip || t->tip.height < wait || t->ev_first != NULL || !store_ok(t->st))
+		return false;
+	/* A pass under way goes on to its end; the next one knows what is due by then. */
+	if (!at->in_pass && at->height != t->tip.height)
+		*at = (struct purge_place){
+			.in_pass = true, .height = t->tip.height, .due = t->tip.height - (uint32_t)wait};
+	while (at->in_pass && left > 0) {
+		if (!at->in_entry && store_scan(t->st, STORE_EXPIRY, none, key_slice(&at->entry), false, false,
+						next_entry, at) < 0)
+			return false;
+		if (!at->in_entry) {
+			at->in_pass = false;
+			break;
+		}
+		left--; /* an entry without rows is work too */
+		if (!purge_entry(t, &left))
+			return false;
+	}
+	return at->in_pass;
 }

@@ -209,6 +209,7 @@ static int load(struct tower *t)
 	int rc = chain_load(t);
 
 	t->levels = (struct levels){0};
+	t->purge = (struct purge_place){.in_pass = false};
 	if (rc == 0)
 		rc = store_scan(t->st, STORE_USERS, none, none, false, true, count_user, t);
 	if (rc == 0)
@@ -328,10 +329,8 @@ void tower_tick(struct tower *t, uint64_t now_ns)
 	t->now_ns = now_ns;
 	tower_enter(t);
 	events_drain(t);
-	if (t->has_tip && t->ev_first == NULL) {
+	if (t->has_tip && t->ev_first == NULL)
 		block_complete_rest(t);
-		purge_some(t, PURGE_PER_TICK);
-	}
 	penalties_send_due(t, SEND_PER_TICK);
 	overdue_tick(t);
 	sending_flush(t);

@@ -14,7 +14,7 @@
             the epoch of the registration that they were added under.  A row is alive while its user's registration
             is (height < expiry + delta, same epoch), and a tracker with a confirmed penalty in any case, so nothing is
             written when a user becomes outdated: the height alone says it, and a disconnected block takes it
-            back by itself.  Dead rows are deleted in pieces, by tower_tick, TOWER_UNDO_DEPTH blocks later.
+            back by itself.  Dead rows are deleted in slices, by tower_purge, TOWER_UNDO_DEPTH blocks later.
    Undo     What a block does to rows is filed under its height in STORE_UNDO, with the rows it deleted: tracker created,
             invalid appointment deleted, penalty confirmed, tracker completed.  Disconnecting the block walks these
             backwards and leaves the store as it was, to the byte, except for what clients did in between:
@@ -342,6 +342,12 @@ void tower_way_open(struct tower *t);
    was the tip when the add was made (or below, after a reorg), so that a crash cannot swallow the answer (I2).
    With tower_config.settles only. */
 void tower_watch_settled(struct tower *t);
+
+/* Deletes a slice of what has been dead long enough: looks at no more than TOWER_PURGE_ROWS rows.  True: there is more to do,
+   and the caller lets blocks and clients pass before it calls again; false: nothing until the next block.  To be called
+   once a second or so at least. */
+#define TOWER_PURGE_ROWS 128u
+bool tower_purge(struct tower *t);
 
 /* Once a second or so: retries with back-off what has not been sent or was refused, retries failed writes. */
 void tower_tick(struct tower *t, uint64_t now_ns);

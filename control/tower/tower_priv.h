@@ -21,9 +21,8 @@
 #define HEADERS_KEPT 4032u /* above the 2016 that a resume may give plus any reorg that can be undone */
 #define COMPLETE_PER_BLOCK \
 	4096u /* trackers resolved in one batch; the rest follow with the next block or tick */
-#define PURGE_PER_TICK 1024u
-#define SEND_PER_TICK  512u
-#define REORGED_MAX    4096u /* transactions kept for being sent again after a reorg */
+#define SEND_PER_TICK 512u
+#define REORGED_MAX   4096u /* transactions kept for being sent again after a reorg */
 
 struct buf {
 	uint8_t *p;
@@ -49,6 +48,15 @@ struct reorged {
 struct reorged_list {
 	struct reorged *first;
 	uint32_t cnt;
+};
+
+/* How far a pass of the purge has come; zeros: none is under way, and one is due after the next block. */
+struct purge_place {
+	bool in_pass, in_entry;
+	uint32_t height;       /* the tip when the pass began */
+	uint32_t due;          /* entries of STORE_EXPIRY at or below it are */
+	uint32_t kept;         /* rows of the entry that must stay */
+	struct key entry, row; /* the last ones looked at; sz 0: none yet */
 };
 
 struct tower {
@@ -81,6 +89,8 @@ struct tower {
 	size_t staged_cnt, staged_cap;
 	bool stalled; /* the first event could not be written */
 	struct reorged_list reorged;
+
+	struct purge_place purge;
 
 	struct buf plain, appointment, tracker, undo;
 };
@@ -215,6 +225,9 @@ bool penalty_open_tracker(struct tower *t, const struct hash256 *txid, struct ap
 			  struct tracker_row *r);
 /* After trackers have come, gone or been confirmed: forget it, let it rest, or wake it up. */
 void penalty_review(struct tower *t, const struct hash256 *txid);
+/* The same after a tracker has come that needs it sent, or may need it sent: nothing is read for a penalty that is under
+   way already, of which a block can bring thousands.  False: penalty_review must look. */
+bool penalty_followed(struct tower *t, const struct hash256 *txid);
 void penalties_forget_uncommitted(struct tower *t);
 /* The link's peers are others from now on. */
 void penalties_forget_peers(struct tower *t);
@@ -286,6 +299,5 @@ void events_drain(struct tower *t);
 void events_clear(struct tower *t);
 /* Forgets the hits of the block to come. */
 void staged_clear(struct tower *t);
-void purge_some(struct tower *t, uint32_t limit);
 
 #endif

@@ -230,6 +230,8 @@ int block_disconnect(struct tower *t)
 	if (rc < 0 || x.height == 0)
 		return rc < 0 ? rc : -ENOENT;
 	header_decode(&f, header.header);
+	/* Rows may come back behind the place where a pass of the purge is. */
+	t->purge = (struct purge_place){.in_pass = false};
 	change_begin(&c, t);
 	x.c = &c;
 	/* Downwards: what was done last is taken back first. */
