@@ -417,7 +417,7 @@ void sim_tick(struct sim *s, uint64_t advance_ns)
 	s->clock_ns += advance_ns;
 	store_poll(s->st);
 	tower_tick(s->t, s->clock_ns);
-	while (tower_purge(s->t))
+	while (!s->keeps_dead && tower_purge(s->t))
 		;
 	if (s->lost)
 		sim_session(s);

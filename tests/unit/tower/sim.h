@@ -49,7 +49,7 @@ struct sim {
 	struct locator *watched, *asked;
 	size_t watched_cnt, watched_cap, asked_cnt, asked_cap;
 	enum client_generation generation; /* of sim_register */
-	uint32_t salt; /* makes the blocks of another branch different */
+	uint32_t salt;                     /* makes the blocks of another branch different */
 	uint64_t clock_ns;
 
 	/* what was seen */
@@ -58,6 +58,7 @@ struct sim {
 		uint32_t at; /* tip of the dataplane */
 	} sent[4096];
 	unsigned sent_cnt, ack_cnt, reset_cnt;
+	bool keeps_dead; /* tower_purge is left to the test */
 	struct tower_alert alert[64]; /* without their pointers */
 	unsigned alert_cnt;
 	bool lost; /* the tower asked for another session: nothing of this one is taken (sim_tick begins it) */
