@@ -2,7 +2,7 @@
 
 _vigil_cli()
 {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word seen= i
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word seen="" i
 	local options='--socket --config --data-dir --network --timeout --all --lines --help --version'
 	local methods='getinfo gettowerinfo getusers getuser getappointments getallappointments getlocators
 		gettrackers getpeers getcounters getslowlog scanstale getstalescan stop get_tower_info get_users

@@ -287,6 +287,10 @@ static void scan_counters(const struct link_role *r, struct link_stat *s, uint32
 	for (unsigned i = 1; i < PARSE_VERDICT_CNT; i++) {
 		snprintf(s[n].name, sizeof(s[n].name), "scan_bad_parse_%s_total",
 			 parse_verdict_name((enum parse_verdict)i));
+		/* The verdicts' names are words for people. */
+		for (char *p = s[n].name; *p != '\0'; p++)
+			if (*p == ' ' || *p == '-')
+				*p = '_';
 		s[n++].value = st.bad_parse[i];
 	}
 	*cnt = n;
