@@ -408,7 +408,7 @@ class Tower:
     def __init__(self, folder, device, network="regtest"):
         self.folder, self.device, self.network = pathlib.Path(folder), device, network
         self.dataplane = self.control = None
-        self.dataplane_options = []
+        self.dataplane_options, self.control_options = [], []
         self.lcores = None  # one, floating over all processors
         self.memory_mb = 256
         self.user = None  # the test's own
@@ -460,7 +460,7 @@ class Tower:
 
     def start_control(self, wait=True, env=None):
         config = self.write_config()
-        argv = [path_of("vigild" + self.suffix), "--config", str(config)]
+        argv = [path_of("vigild" + self.suffix), "--config", str(config), *self.control_options]
         self.control = Program(
             "vigild", argv, self.folder, self.control_namespace, self.user, env=env
         )

@@ -46,7 +46,7 @@ static void a_breach_in_a_block_is_answered_before_the_block_is_connected(void *
 	sim_check(s);
 }
 
-static void both_ends_of_a_txid_are_answered_each_with_its_key(void **state)
+static void P01_both_ends_of_a_txid_are_answered_each_with_its_key(void **state)
 {
 	struct sim *s = *state;
 	struct tx d = tx_make(1), p1 = tx_spend(&d, 0, 2), p2 = tx_spend(&d, 1, 3);
@@ -405,7 +405,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(a_breach_in_a_block_is_answered_before_the_block_is_connected),
-		T(both_ends_of_a_txid_are_answered_each_with_its_key),
+		T(P01_both_ends_of_a_txid_are_answered_each_with_its_key),
 		T(a_blob_under_the_other_schemes_key_opens_too),
 		T(users_with_one_locator_are_handled_each_on_their_own),
 		T(blobs_without_a_penalty_for_their_dispute_are_deleted_and_cost_their_slots),
