@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include "alert/alert.h"
 #include "api/api.h"
 #include "carrier/carrier.h"
 #include "config/config.h"
@@ -43,6 +44,7 @@ struct daemon {
 	struct tower *tower;
 	struct feed *feed;
 	struct carrier *carrier;
+	struct alert *alert;
 	struct api *api;
 	struct rpc *rpc;
 	struct metrics *metrics;
@@ -118,11 +120,20 @@ static void op_session_reset(void *arg)
 		feed_session_reset(d->feed);
 }
 
+static void op_alert(void *arg, const struct tower_alert *a)
+{
+	struct daemon *d = arg;
+
+	if (d->alert)
+		alert_penalty(d->alert, a);
+}
+
 static const struct tower_ops tower_ops = {
 	.watch_add = op_watch_add,
 	.watch_del = op_watch_del,
 	.broadcast = op_broadcast,
 	.block_ack = op_block_ack,
+	.alert = op_alert,
 	.session_reset = op_session_reset,
 };
 
@@ -134,6 +145,11 @@ static void on_node_answer(void *arg, const struct hash256 *txid, const struct n
 static void on_node_usable(void *arg)
 {
 	tower_way_open(((struct daemon *)arg)->tower);
+}
+
+static void on_node_news(void *arg, const struct carrier_node_info *n, bool usable)
+{
+	alert_node(((struct daemon *)arg)->alert, n, usable);
 }
 
 static bool on_next_height(void *arg, uint32_t *height)
@@ -317,10 +333,26 @@ static bool open_api(struct daemon *d)
 	return true;
 }
 
+static bool open_alert(struct daemon *d)
+{
+	const struct alert_config ac = {
+		.command = d->cfg.alert_command,
+		.network = d->network->name,
+		.interval_ms = d->cfg.alert_interval_s * 1000,
+		.timeout_ms = d->cfg.alert_timeout_s * 1000,
+	};
+	const char *why = "";
+
+	d->alert = alert_new(&ac, &d->loop, &why);
+	return d->alert ? true : start_failed(d, why);
+}
+
 static bool open_carrier(struct daemon *d)
 {
-	static const struct carrier_hooks hooks = {
-		.answer = on_node_answer, .way_open = on_node_usable, .next_height = on_next_height};
+	static const struct carrier_hooks hooks = {.answer = on_node_answer,
+						   .way_open = on_node_usable,
+						   .node_news = on_node_news,
+						   .next_height = on_next_height};
 	struct carrier_node nodes[CONFIG_NODES_MAX];
 	const struct config *c = &d->cfg;
 	bool cookie = c->rpc_cookie_file[0] != '\0';
@@ -383,6 +415,7 @@ static bool open_rpc(struct daemon *d)
 		.tower = d->tower,
 		.feed = d->feed,
 		.carrier = d->carrier,
+		.alert = alert_info_of(d->alert),
 		.api = d->api,
 		.store = d->store,
 		.network = d->network,
@@ -449,8 +482,8 @@ static bool start(struct daemon *d)
 {
 	const char *why = "";
 
-	if (!open_state(d) || !open_api(d) || !open_carrier(d) || !open_feed(d) || !open_rpc(d) ||
-	    !open_metrics(d))
+	if (!open_state(d) || !open_api(d) || !open_alert(d) || !open_carrier(d) || !open_feed(d) ||
+	    !open_rpc(d) || !open_metrics(d))
 		return false;
 	start_handles(d);
 	if (!api_open(d->api, &why))
@@ -512,6 +545,9 @@ static void take_down(struct daemon *d)
 	if (d->carrier)
 		carrier_free(d->carrier);
 	d->carrier = NULL;
+	if (d->alert)
+		alert_free(d->alert);
+	d->alert = NULL;
 	if (d->api)
 		api_free(d->api);
 	if (d->handles_up) {

@@ -8,6 +8,7 @@
 #include "log/log.h"
 
 #define TIMEOUT_MS  30000u
+#define ALARM_MS    60000u
 #define CONCURRENCY 4u
 
 const char *carrier_node_state_name(enum carrier_node_state s)
@@ -240,6 +241,7 @@ struct carrier *carrier_new(const struct carrier_config *cfg, uv_loop_t *loop,
 	c->hooks = *hooks;
 	c->arg = arg;
 	c->timeout_ms = cfg->timeout_ms != 0 ? cfg->timeout_ms : TIMEOUT_MS;
+	c->alarm_ms = cfg->alarm_ms != 0 ? cfg->alarm_ms : ALARM_MS;
 	c->concurrency = cfg->concurrency != 0 ? cfg->concurrency : CONCURRENCY;
 	if (c->concurrency > SLOT_MAX)
 		c->concurrency = SLOT_MAX;

@@ -54,14 +54,19 @@ struct carrier_config {
 	const struct carrier_node *nodes;
 	unsigned node_cnt;    /* 0: no node; every submit is refused with false */
 	unsigned timeout_ms;  /* whole request; 0 means 30000 */
+	unsigned alarm_ms;    /* see node_news; 0 means 60000 */
 	unsigned concurrency; /* requests in flight to one node; 0 means 4 (a node's worker threads) */
 };
+
+struct carrier_node_info;
 
 struct carrier_hooks {
 	/* The one answer.  text is valid for the call.  May call carrier_submit. */
 	void (*answer)(void *arg, const struct hash256 *txid, const struct node_answer *a);
 	/* A node has become usable. */
 	void (*way_open)(void *arg);
+	/* A node has not been usable for alarm_ms; and, after that, that it is again.  May be NULL. */
+	void (*node_news)(void *arg, const struct carrier_node_info *n, bool usable);
 	/* The first block that is still to be scanned; false: not known.  May be NULL. */
 	bool (*next_height)(void *arg, uint32_t *height);
 };

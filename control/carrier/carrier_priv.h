@@ -47,6 +47,8 @@ struct node {
 	enum carrier_node_state state;
 	char error[192], warning[96];
 	bool two_params;
+	uint64_t lost_at; /* uv_now when it was last usable, or at start */
+	bool alarmed;
 	bool suspect; /* refused a penalty that its probe promised to take, and has not judged one since */
 	char *cookie_user, *cookie_password;
 	struct job *head, **tail; /* waiting for a slot */
@@ -63,7 +65,7 @@ struct carrier {
 	struct carrier_hooks hooks;
 	void *arg;
 	struct http *http;
-	unsigned timeout_ms, concurrency, node_cnt;
+	unsigned timeout_ms, alarm_ms, concurrency, node_cnt;
 	struct node node[CARRIER_NODE_MAX];
 	struct job *jobs, **jobs_tail;
 	unsigned job_cnt;

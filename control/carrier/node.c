@@ -91,6 +91,31 @@ static void probe_later(struct node *n)
 	uv_timer_start(&n->probe, on_probe_time, ms, 0);
 }
 
+/* Looked at with every answer, so an alarm may come as late as the delay to the next probe. */
+static void tell_news(struct node *n)
+{
+	struct carrier *c = n->carrier;
+	struct carrier_node_info info;
+	uint64_t now = uv_now(c->loop);
+	bool usable = n->state == CARRIER_USABLE;
+
+	if (usable) {
+		n->lost_at = now;
+		if (!n->alarmed)
+			return;
+	} else {
+		if (n->alarmed || now - n->lost_at < c->alarm_ms)
+			return;
+		log_error("node_lost", "Node has taken no transactions for a while", log_str("host", n->host),
+			  log_u64("port", n->port), log_u64("seconds", (now - n->lost_at) / 1000),
+			  log_str("state", carrier_node_state_name(n->state)), log_str("why", n->error));
+	}
+	n->alarmed = !usable;
+	carrier_node_info_get(c, n->idx, &info);
+	if (c->hooks.node_news != NULL)
+		c->hooks.node_news(c->arg, &info, usable);
+}
+
 static void node_set_state(struct node *n, enum carrier_node_state s, const char *error)
 {
 	bool news = s != n->state || strcmp(error, n->error) != 0;
@@ -113,6 +138,7 @@ static void node_set_state(struct node *n, enum carrier_node_state s, const char
 		log_warn("node_unusable", "Node takes no transactions; trying again", log_str("host", n->host),
 			 log_u64("port", n->port), log_str("state", carrier_node_state_name(s)),
 			 log_str("why", error));
+	tell_news(n);
 	if (s != CARRIER_USABLE) {
 		node_flush(n);
 		return;
@@ -314,6 +340,7 @@ static void timer_init(struct carrier *c, uv_timer_t *t, void *data)
 
 void node_open(struct node *n)
 {
+	n->lost_at = uv_now(n->carrier->loop);
 	timer_init(n->carrier, &n->probe, n);
 	for (unsigned i = 0; i < n->carrier->concurrency; i++) {
 		n->slot[i].node = n;

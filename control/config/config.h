@@ -72,6 +72,9 @@ struct config {
 	/* [broadcast] */
 	uint32_t rebroadcast_blocks;
 	uint32_t overdue_depth;
+	/* [alert] */
+	char alert_command[CONFIG_PATH_SZ]; /* empty: none */
+	uint32_t alert_interval_s, alert_timeout_s;
 	/* [metrics] */
 	char metrics_bind[64];
 	uint32_t metrics_port; /* 0: none */

@@ -318,6 +318,16 @@ const struct config_key config_keys[] = {
 	 "the penalty "
 	 "is sent after every block; again each time the depth doubles.  0 is never."},
 
+	{"alert", "command", parse_text, FIELD(alert_command), 0, 0, "", "/path/of/program [argument...]",
+	 "Run when a penalty is overdue or refused for good, or a node is lost for a minute; without a shell, "
+	 "told what "
+	 "happened in VIGIL_... environment variables; empty is none."},
+	{"alert", "interval", parse_u32, FIELD(alert_interval_s), 1, 86400, "10", "seconds",
+	 "At least so long from one run of the alert command to the next; 64 events wait, the rest is "
+	 "counted."},
+	{"alert", "timeout", parse_u32, FIELD(alert_timeout_s), 1, 3600, "30", "seconds",
+	 "A run of the alert command that takes longer is stopped."},
+
 	{"metrics", "bind", parse_bind, FIELD(metrics_bind), 0, 0, "127.0.0.1", "address",
 	 "Where Prometheus finds the metrics, in clear and without a password: keep it on loopback or a "
 	 "private "

@@ -26,6 +26,12 @@
                broadcasts_total        penalties handed to the link
                broadcasts_unsent_total refused for want of a link
      carrier   pending                 penalties under way to the nodes
+     alert     queued                  events that wait for the alert command
+               events_total            raised
+               runs_total              of the command
+               failures_total          of these, not started or ended with another status than 0
+               timeouts_total          of these, stopped because they took too long
+               suppressed_total        events that found the queue full
      tower     breaches_total          trackers created
                invalid_blobs_total     blobs that held no penalty for their dispute
                penalties_sent_total    taken by a peer or a node for the first time
@@ -121,6 +127,19 @@ static json_t *carrier_counters(const struct carrier *c)
 	return o;
 }
 
+static json_t *alert_counters(const struct alert_info *i)
+{
+	json_t *o = json_object();
+
+	put_u64(o, "queued", i->queued);
+	put_u64(o, "events_total", i->events_total);
+	put_u64(o, "runs_total", i->runs_total);
+	put_u64(o, "failures_total", i->failures_total);
+	put_u64(o, "timeouts_total", i->timeouts_total);
+	put_u64(o, "suppressed_total", i->suppressed_total);
+	return o;
+}
+
 static json_t *tower_counters(struct tower *t)
 {
 	json_t *o = json_object();
@@ -170,6 +189,8 @@ struct rpc_done rpc_getcounters(struct rpc_call *call)
 	json_object_set_new(control, "log", log_counters());
 	json_object_set_new(control, "feed", feed_counters(env->feed));
 	json_object_set_new(control, "carrier", carrier_counters(env->carrier));
+	if (env->alert != NULL)
+		json_object_set_new(control, "alert", alert_counters(env->alert));
 	json_object_set_new(control, "tower", tower_counters(env->tower));
 	json_object_set_new(control, "rpc", socket_counters(ctx->info));
 	feed_each_stat(env->feed, put_stat, dataplane);

@@ -15,6 +15,7 @@
 
 #include <uv.h>
 
+#include "alert/alert.h"
 #include "api/api.h"
 #include "carrier/carrier.h"
 #include "feed/feed.h"
@@ -33,6 +34,7 @@ struct rpc_env {
 	struct tower *tower;
 	struct feed *feed;
 	struct carrier *carrier;
+	const struct alert_info *alert; /* NULL: none */
 	struct api *api;
 	struct store *store;
 	const struct network *network;

@@ -17,7 +17,7 @@
 #define TX_MAX 64u
 
 struct answers {
-	unsigned cnt, way_open_cnt;
+	unsigned cnt, way_open_cnt, lost_cnt, back_cnt;
 	struct {
 		struct hash256 txid;
 		struct node_answer a;
@@ -61,7 +61,19 @@ static bool next_height(void *arg, uint32_t *height)
 	return true;
 }
 
-static const struct carrier_hooks hooks = {on_answer, on_way_open, next_height};
+static void on_node_news(void *arg, const struct carrier_node_info *n, bool usable)
+{
+	struct answers *got = &((struct world *)arg)->got;
+
+	assert_int_equal(usable, n->state == CARRIER_USABLE);
+	if (usable)
+		got->back_cnt++;
+	else
+		got->lost_cnt++;
+}
+
+static const struct carrier_hooks hooks = {
+	.answer = on_answer, .way_open = on_way_open, .node_news = on_node_news, .next_height = next_height};
 
 static struct hash256 txid_nr(unsigned i)
 {
@@ -122,7 +134,7 @@ static struct world *world_new(unsigned node_cnt, script_fn a, script_fn b, cons
 	struct world *w = calloc(1, sizeof(*w));
 	struct carrier_node nodes[2] = {{0}};
 	script_fn scripts[2] = {a, b};
-	struct carrier_config cfg = {.nodes = nodes, .node_cnt = node_cnt, .timeout_ms = 500};
+	struct carrier_config cfg = {.nodes = nodes, .node_cnt = node_cnt, .timeout_ms = 500, .alarm_ms = 1500};
 	const char *why = "";
 
 	uv_loop_init(&w->loop);
@@ -747,6 +759,26 @@ static void T23_a_node_that_shuts_down_is_down(void **state)
 	world_free(w, 1);
 }
 
+static void T23_a_node_that_stays_away_is_told_once_and_so_is_its_return(void **state)
+{
+	struct world *w = world_new(1, good_node, NULL, NULL);
+	uint16_t port = w->node[0].port;
+
+	(void)state;
+	assert_true(RUN_UNTIL(w, carrier_reachable(w->carrier), 5000));
+	fake_node_stop(&w->node[0]);
+	uv_run(&w->loop, UV_RUN_NOWAIT);
+	submit(w, 1);
+	assert_true(RUN_UNTIL(w, w->got.cnt == 1, 5000));
+	assert_int_equal(w->got.lost_cnt, 0); /* not at once */
+	assert_true(RUN_UNTIL(w, w->got.lost_cnt == 1, 10000));
+	fake_node_start(&w->node[0], &w->loop, port);
+	assert_true(RUN_UNTIL(w, carrier_reachable(w->carrier), 15000));
+	assert_int_equal(w->got.lost_cnt, 1);
+	assert_int_equal(w->got.back_cnt, 1);
+	world_free(w, 1);
+}
+
 /* --- what a node says of itself --------------------------------------------------------------------------------- */
 
 static void pruned_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
@@ -937,6 +969,7 @@ int main(void)
 		cmocka_unit_test(a_node_that_does_not_let_us_send_is_not_hammered),
 		cmocka_unit_test(a_sick_node_is_shown_and_another_one_takes_over),
 		cmocka_unit_test(T23_a_node_that_shuts_down_is_down),
+		cmocka_unit_test(T23_a_node_that_stays_away_is_told_once_and_so_is_its_return),
 		cmocka_unit_test(T26_T29_a_pruned_node_is_used_and_its_tip_and_what_it_lacks_are_shown),
 		cmocka_unit_test(a_missing_cookie_file_is_waited_for),
 		cmocka_unit_test(a_new_cookie_is_read_after_401),
