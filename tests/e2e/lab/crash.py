@@ -30,13 +30,13 @@ from .world import Line, RandomNode, World, common
 
 # Every kill point, and how many passages of it at most a process is given to live.
 CONTROL_POINTS = {
-    "store:before-write": 60, "store:after-write": 60, "store:after-sync": 60, "store:after-answer": 60,
-    "api:durable": 40, "tower:after-hit": 6, "tower:mid-block": 8, "tower:after-block": 8, "tower:late-hit": 3,
-    "tower:mid-disconnect": 3, "tower:after-disconnect": 3, "feed:after-send": 60, "any": 300,
+    "store:before-write": 40, "store:after-write": 40, "store:after-sync": 40, "store:after-answer": 40,
+    "api:durable": 30, "tower:after-hit": 5, "tower:mid-block": 6, "tower:after-block": 6, "tower:late-hit": 3,
+    "tower:mid-disconnect": 3, "tower:after-disconnect": 3, "feed:after-send": 30, "any": 150,
 }  # fmt: skip
 DATAPLANE_POINTS = {
-    "link:hit": 6, "link:before-connected": 8, "link:after-connected": 8, "link:disconnected": 3,
-    "link:added": 40, "link:after-send": 60, "link:after-ack": 10, "any": 150,
+    "link:hit": 5, "link:before-connected": 6, "link:after-connected": 6, "link:disconnected": 3,
+    "link:added": 20, "link:after-send": 30, "link:after-ack": 6, "any": 60,
 }  # fmt: skip
 
 GRANT = 1000  # slots of a registration
@@ -503,6 +503,12 @@ class Crash:
             self._start(which, doomed=False)
         wait_until(lambda: self._find_port() or self.tower.check() or self.tower.port, "vigild", 60)
         self.tower.wait_synced(self.node_of_tip(), 60)
+        # The store may have known the tip before: the dataplane must be there, too.
+        wait_until(self._scans, "the dataplane to scan at the tip", 60)
+
+    def _scans(self):
+        plane = self.tower.info()["dataplane"]
+        return plane["state"] == "on" and plane["chain"] and plane["chain"]["scanned_height"] == self.chain.tip
 
     def node_of_tip(self):
         self.node.show(self.chain.world.honest)
