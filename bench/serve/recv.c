@@ -262,6 +262,7 @@ static bool on_ready_message(struct peer *p, enum p2p_type type, const uint8_t *
 	case P2P_SENDCMPCT:
 	case P2P_ADDR:
 	case P2P_ADDRV2:
+	case P2P_REJECT:
 	case P2P_OTHER:
 	case P2P_TYPE_CNT:
 		return true;

@@ -283,8 +283,9 @@ struct link_bcast_peers {
 		lost; /* the node ended the connection within a second of that: refused, as a rule, as invalid */
 	uint64_t asked; /* it asked for it (getdata) */
 	uint64_t held;  /* it had it, when asked after 2, 10 or 60 seconds */
-	uint64_t
-		missing; /* it did not have it after a minute: refused by its policy, or no longer unconfirmed */
+	/* It said that it does not take it, or did not have it after a minute: refused by its policy, or no longer
+	   unconfirmed. */
+	uint64_t missing;
 	uint64_t announced; /* it announced it (inv) */
 };
 static_assert(sizeof(struct link_bcast_peers) == 48, "fixed layout");

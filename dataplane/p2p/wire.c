@@ -28,6 +28,7 @@ static const struct {
 	[P2P_SENDADDRV2] = {"sendaddrv2", 0, 0},
 	[P2P_ADDR] = {"addr", 1, 3 + 1000 * 30},
 	[P2P_ADDRV2] = {"addrv2", 1, 3 + 1000 * 540},
+	[P2P_REJECT] = {"reject", 0, P2P_PAYLOAD_SZ_MAX},
 	[P2P_OTHER] = {"other", 0, P2P_PAYLOAD_SZ_MAX},
 };
 
@@ -263,4 +264,16 @@ struct p2p_inv_item p2p_inv_at(const struct p2p_inv *v, uint32_t i)
 	item.type = cur_le32(&c);
 	item.hash = cur_hash(&c);
 	return item;
+}
+
+bool p2p_reject_decode(struct p2p_reject *r, const uint8_t *p, size_t sz)
+{
+	struct cur c = cur_of(p, sz);
+	uint32_t what_sz, reason_sz;
+	const uint8_t *what = cur_var_bytes(&c, &what_sz);
+
+	r->code = cur_u8(&c);
+	cur_var_bytes(&c, &reason_sz);
+	r->txid = cur_hash(&c);
+	return cur_ok(&c) && what_sz == 2 && memcmp(what, "tx", 2) == 0;
 }

@@ -48,6 +48,7 @@ enum p2p_type {
 	P2P_SENDADDRV2,
 	P2P_ADDR,
 	P2P_ADDRV2,
+	P2P_REJECT,
 	P2P_OTHER, /* well-formed, but not one of the above */
 	P2P_TYPE_CNT
 };
@@ -143,5 +144,14 @@ struct p2p_inv {
 size_t p2p_inv_encode(uint8_t *out, const struct p2p_inv_item *item, uint32_t cnt);
 bool p2p_inv_decode(struct p2p_inv *v, const uint8_t *p, size_t sz);
 struct p2p_inv_item p2p_inv_at(const struct p2p_inv *v, uint32_t i); /* i < v->cnt */
+
+/* reject (BIP 61), of a transaction: bitcoind sends none any more, btcd does.  The reason is words of any length, and is
+   passed over.  False also for one that is about something else. */
+#define P2P_REJECT_DUPLICATE 0x12 /* it has it, or one that spends the same, or lacks what it spends */
+struct p2p_reject {
+	uint8_t code;
+	struct hash256 txid;
+};
+bool p2p_reject_decode(struct p2p_reject *r, const uint8_t *p, size_t sz);
 
 #endif

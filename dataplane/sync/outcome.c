@@ -1,8 +1,9 @@
 /* outcome.c - what each peer did with a transaction of ours, as far as the protocol tells (spec/bitcoin.md section 10).
 
-   There is no message that refuses a transaction.  A node that finds it invalid ends the connection; one that has it
-   in its mempool gives it back when asked on a connection with relay 1, after its next round of announcements; one
-   that lets it go says notfound.  So each peer is asked for what it was given three times, until it has it. */
+   bitcoind has no message that refuses a transaction.  A node that finds it invalid ends the connection; one that has
+   it in its mempool gives it back when asked on a connection with relay 1, after its next round of announcements; one
+   that lets it go says notfound.  So each peer is asked for what it was given three times, until it has it.  btcd ends
+   no connection for it, and says reject. */
 #include "btc/block.h"
 #include "sync/body.h"
 #include "sync/sync_priv.h"
@@ -147,6 +148,17 @@ void outcome_not_found(struct sync *s, struct peer *p, const struct hash256 *txi
 	if (b == NULL || b->probes < SYNC_PROBES || !is_asked(b, p))
 		return;
 	count(s, CNT_tx_missing);
+	note(s, b, &b->peers.missing, p);
+}
+
+void outcome_rejected(struct sync *s, struct peer *p, const struct hash256 *txid, uint8_t code)
+{
+	struct bcast *b = broadcast_find(s, txid);
+
+	/* A duplicate may be the transaction itself: asking back will tell. */
+	if (b == NULL || !is_asked(b, p) || code == P2P_REJECT_DUPLICATE)
+		return;
+	count(s, CNT_tx_rejected);
 	note(s, b, &b->peers.missing, p);
 }
 

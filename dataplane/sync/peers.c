@@ -6,7 +6,7 @@
 
 #define WANTED_BOTH                                                                                      \
 	(1u << P2P_VERSION | 1u << P2P_VERACK | 1u << P2P_PING | 1u << P2P_PONG | 1u << P2P_GETHEADERS | \
-	 1u << P2P_INV | 1u << P2P_GETDATA | 1u << P2P_NOTFOUND)
+	 1u << P2P_INV | 1u << P2P_GETDATA | 1u << P2P_NOTFOUND | 1u << P2P_REJECT)
 #define WANTED_PUSH   (WANTED_BOTH | 1u << P2P_TX)
 #define WANTED_BLOCKS (WANTED_BOTH | 1u << P2P_HEADERS)
 

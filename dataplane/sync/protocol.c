@@ -423,6 +423,14 @@ static void on_getdata(struct sync *s, struct peer *p)
 		peer_flush(s, p);
 }
 
+static void on_reject(struct sync *s, struct peer *p)
+{
+	struct p2p_reject r;
+
+	if (p2p_reject_decode(&r, p->stream.payload, p->stream.payload_sz))
+		outcome_rejected(s, p, &r.txid, r.code);
+}
+
 static void on_ping(struct sync *s, struct peer *p)
 {
 	uint64_t nonce;
@@ -481,6 +489,10 @@ void protocol_message(struct sync *s, struct peer *p)
 	case P2P_TX:
 		if (ready && p->role == SYNC_PUSH)
 			outcome_tx(s, p);
+		return;
+	case P2P_REJECT:
+		if (ready)
+			on_reject(s, p);
 		return;
 	case P2P_HEADERS:
 	case P2P_INV:

@@ -275,6 +275,7 @@ uint32_t sync_base_headers(const struct sync *s, uint8_t *out, uint32_t max);
      push_bars_total       the block connection was lost to a transaction pushed on it
      tx_probes_total       times a peer was asked for what it was given; tx_held_total: it had it;
                            tx_missing_total: not even after a minute
+     tx_rejected_total     times a peer said that it does not take what it was given
      peers_banned          now
      branches_aside        now
      next_block_wait_ms    how long the next block has been waited for, 0: it is not

@@ -172,7 +172,8 @@
 	C(tx_announced)                  \
 	C(tx_probes)                     \
 	C(tx_held)                       \
-	C(tx_missing)
+	C(tx_missing)                    \
+	C(tx_rejected)
 
 enum sync_counter {
 #define C(name) CNT_##name,
@@ -584,6 +585,8 @@ void outcome_lost(struct sync *s, struct peer *p);
 /* A tx or notfound has come by push connection p. */
 void outcome_tx(struct sync *s, struct peer *p);
 void outcome_not_found(struct sync *s, struct peer *p, const struct hash256 *txid);
+/* A reject of a transaction has come by either connection. */
+void outcome_rejected(struct sync *s, struct peer *p, const struct hash256 *txid, uint8_t code);
 void outcome_tick(struct sync *s);
 
 #endif

@@ -89,6 +89,16 @@ static void decode_getheaders(const uint8_t *p, size_t sz)
 	assert(n <= sz && memcmp(out + 4, p + 4, n - 4) == 0);
 }
 
+static void decode_reject(const uint8_t *p, size_t sz)
+{
+	struct p2p_reject r;
+
+	if (!p2p_reject_decode(&r, p, sz))
+		return;
+	assert(sz >= 3 + 1 + 1 + HASH_SZ && memcmp(p, "\2tx", 3) == 0 && p[3] == r.code);
+	assert(memmem(p + 5, sz - 5, r.txid.b, HASH_SZ) != NULL);
+}
+
 static void decode(const struct p2p_stream *s)
 {
 	uint64_t nonce;
@@ -101,6 +111,8 @@ static void decode(const struct p2p_stream *s)
 		decode_headers(s->payload, s->payload_sz);
 	else if (s->type == P2P_GETHEADERS)
 		decode_getheaders(s->payload, s->payload_sz);
+	else if (s->type == P2P_REJECT)
+		decode_reject(s->payload, s->payload_sz);
 	else if (s->type == P2P_PING || s->type == P2P_PONG)
 		assert(p2p_nonce_decode(&nonce, s->payload, s->payload_sz));
 }
@@ -186,6 +198,7 @@ static size_t seal_max(enum p2p_type type)
 		[P2P_SENDCMPCT] = 9,
 		[P2P_ADDR] = 30003,
 		[P2P_ADDRV2] = 65535,
+		[P2P_REJECT] = 65535,
 	};
 
 	return max[type];

@@ -248,6 +248,27 @@ static void bad_heads_get_their_verdict(void **state)
 	json_decref(root);
 }
 
+static void a_reject_of_a_transaction_is_read_and_any_other_is_not(void **state)
+{
+	/* Its reason is longer than a one-byte length. */
+	uint8_t p[3 + 1 + 3 + 300 + HASH_SZ] = {2, 't', 'x', 0x40, 0xfd, 300 & 0xff, 300 >> 8};
+	uint8_t *hash = p + sizeof(p) - HASH_SZ;
+	struct p2p_reject r;
+
+	(void)state;
+	memset(p + 7, '!', 300);
+	for (unsigned i = 0; i < HASH_SZ; i++)
+		hash[i] = (uint8_t)i;
+	assert_true(p2p_reject_decode(&r, p, sizeof(p)));
+	assert_int_equal(r.code, 0x40);
+	assert_memory_equal(r.txid.b, hash, HASH_SZ);
+	for (size_t sz = 0; sz < sizeof(p); sz++)
+		assert_false(p2p_reject_decode(&r, p, sz));
+	p[1] = 'x';
+	assert_false(p2p_reject_decode(&r, p, sizeof(p)));
+	assert_false(p2p_reject_decode(&r, (const uint8_t *)"\7version\x11\1x", 11));
+}
+
 static void lengths_are_bounded_by_type(void **state)
 {
 	static const struct {
@@ -257,7 +278,7 @@ static void lengths_are_bounded_by_type(void **state)
 		     {P2P_NOTFOUND, 1800003}, {P2P_GETHEADERS, 3269}, {P2P_VERSION, 344},
 		     {P2P_PING, 8},           {P2P_PONG, 8},          {P2P_FEEFILTER, 8},
 		     {P2P_SENDCMPCT, 9},      {P2P_ADDR, 30003},      {P2P_BLOCK, 4000000},
-		     {P2P_TX, 4000000},       {P2P_VERACK, 0}};
+		     {P2P_TX, 4000000},       {P2P_VERACK, 0},        {P2P_REJECT, 4000000}};
 	const uint8_t *magic = network_get(NET_MAIN)->magic;
 
 	(void)state;
@@ -312,6 +333,7 @@ int main(void)
 		cmocka_unit_test(a_count_above_the_limit_is_refused_even_when_the_bytes_are_there),
 		cmocka_unit_test(inv_and_getdata_match_the_vectors),
 		cmocka_unit_test(bad_heads_get_their_verdict),
+		cmocka_unit_test(a_reject_of_a_transaction_is_read_and_any_other_is_not),
 		cmocka_unit_test(lengths_are_bounded_by_type),
 		cmocka_unit_test(magic_of_a_signet_is_the_hash_of_its_challenge),
 	};

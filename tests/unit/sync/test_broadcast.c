@@ -283,6 +283,41 @@ static void each_peer_is_asked_for_it_back_until_it_has_it(void **state)
 	lab_free(l);
 }
 
+static void reject(struct lab_node *n, uint8_t code, const struct hash256 *txid)
+{
+	uint8_t out[3 + 1 + 5 + HASH_SZ] = {2, 't', 'x', code, 4, 'd', 'u', 's', 't'};
+
+	memcpy(out + 9, txid->b, HASH_SZ);
+	lab_send(n, P2P_REJECT, out, sizeof(out));
+}
+
+static void a_peer_that_rejects_it_lacks_it_until_it_shows_it(void **state)
+{
+	struct lab *l = ready_lab(3, 22);
+	struct hash256 txid, stranger = {{9}};
+
+	(void)state;
+	l->push[0].keeps_tx = true;
+	txid = real_tx(l, 8);
+	reject(&l->push[0], 0x40, &txid);
+	reject(&l->push[1], 0x10, &txid);
+	reject(&l->push[2], 0x12, &txid); /* a duplicate: it may have it */
+	reject(&l->push[2], 0x40, &stranger);
+	lab_send(&l->push[2], P2P_REJECT, NULL, 0);
+	lab_run(l, 300 * LAB_MS, LAB_MS);
+	assert_int_equal(l->news.cookie, 8);
+	assert_int_equal(l->news.peers.missing, 3);
+	assert_int_equal(lab_counter(l, "tx_rejected_total"), 2);
+	/* It said so by mistake, or was sent it by another meanwhile. */
+	lab_run(l, 3 * LAB_S, LAB_MS);
+	assert_int_equal(l->result[l->result_cnt - 1].status, LINK_BCAST_HELD);
+	assert_int_equal(l->result[l->result_cnt - 1].peers.held, 1);
+	assert_int_equal(l->result[l->result_cnt - 1].peers.missing, 2);
+	for (unsigned i = 0; i < 3; i++)
+		assert_true(l->push[i].up);
+	lab_free(l);
+}
+
 static void a_peer_that_asks_for_it_and_one_that_hangs_up_on_it_are_named(void **state)
 {
 	struct lab *l = ready_lab(3, 21);
@@ -337,6 +372,7 @@ int main(void)
 		cmocka_unit_test(a_peer_that_drops_us_for_a_bad_transaction_holds_up_no_block),
 		cmocka_unit_test(many_transactions_are_bounded_and_each_gets_an_answer),
 		cmocka_unit_test(each_peer_is_asked_for_it_back_until_it_has_it),
+		cmocka_unit_test(a_peer_that_rejects_it_lacks_it_until_it_shows_it),
 		cmocka_unit_test(a_peer_that_asks_for_it_and_one_that_hangs_up_on_it_are_named),
 		cmocka_unit_test(a_transaction_nobody_asked_for_is_no_proof),
 	};
