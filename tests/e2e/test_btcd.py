@@ -8,7 +8,7 @@ from lab import btcd
 from lab.bitcoin import display
 from lab.programs import NODE_IP, PREFIX, AfPacket, Tap, wait_until
 from lab.teos import CURRENT, LEGACY, locator
-from lab.wallet import Channel, Key, Wallet
+from lab.wallet import TO_SELF_DELAY, Channel, Key, Wallet
 
 MATURE = 100  # blocks on top of a penalty's after which nobody follows it any more
 
@@ -40,12 +40,12 @@ class Scene:
         self.tower.control_namespace = self.lab.namespace
         if rpc:
             self.tower.settings["rpc"] = {
-                "connect": btcd.Btcd.rpc_address,
+                "connect": self.node.rpc_address,
                 "user": btcd.USER,
                 "password": password,
             }
             if self.node.certificate:
-                self.tower.settings["rpc"]["connect"] = "https://" + btcd.Btcd.rpc_address
+                self.tower.settings["rpc"]["connect"] = "https://" + self.node.rpc_address
                 self.tower.settings["rpc"]["certificate"] = self.node.certificate
         return self.tower
 
@@ -430,3 +430,87 @@ def test_a_penalty_that_btcd_has_already_is_no_refusal(scene):
     scene.wait_row(mined.penalty, "the confirmation", confirmed)
     node.generate()
     scene.wait_row(pooled.penalty, "the confirmation", confirmed)
+
+
+def test_a_penalty_that_btcd_does_not_take_by_p2p_alone_is_shown_as_missing(scene):
+    """It keeps the connection, and says so by a reject, which bitcoind has no more."""
+    node, channels = scene.node, scene.channels(2)
+    forged, good = channels[0].breach(key=Key(scene.rng)), channels[1].breach()
+    scene.start_tower(rpc=False)
+    for b in (forged, good):
+        scene.client.add_breach(b)
+    node.send(forged.dispute, good.dispute)
+    node.generate()
+    scene.in_mempool(good.penalty)
+    for b, found in ((forged, "missing"), (good, "held")):
+        row = scene.wait_row(
+            b.penalty, f"btcd's answer: {found}", lambda r, f=found: r["peer_results"] == {"0": f}
+        )
+        assert row["state"] == "sent"
+    assert node.mempool() == {good.penalty.txid}
+    assert scene.tower.counters()["tx_rejected_total"] == 1
+
+
+def test_a_penalty_spreads_to_a_miner_that_the_tower_does_not_know(scene, btcd_program):
+    breach = scene.channels()[0].breach()
+    first = scene.node
+    miner = btcd.Btcd(
+        btcd_program, scene.lab.folder, scene.lab.namespace, scene.wallet.address, peer=first
+    )
+    scene.lab.nodes.append(miner)
+    wait_until(lambda: miner.tip == first.tip, "the miner to have the chain")
+    scene.start_tower(rpc=False)
+    scene.client.add_breach(breach)
+    first.send(breach.dispute)
+    wait_until(lambda: breach.dispute.txid in miner.mempool(), "the breach at the miner")
+    miner.generate()
+    wait_until(lambda: breach.penalty.txid in miner.mempool(), "the penalty at the miner")
+    miner.generate()
+    scene.wait_row(breach.penalty, "the confirmation", confirmed)
+    assert first.tip == miner.tip
+
+
+def test_a_cheater_who_was_faster_than_the_tower_is_told_from_other_refusals(scene):
+    """The tower is down for the whole delay, so what it has to say is bad news, and clear."""
+    node, (channel,) = scene.node, scene.channels()
+    breach = channel.breach()
+    sweep = channel.sweep(breach.dispute)
+    scene.start_tower()
+    scene.client.add_breach(breach)
+    scene.tower.stop()
+    node.send(breach.dispute)
+    node.generate(TO_SELF_DELAY - 1)
+    with pytest.raises(btcd.RpcError) as early:
+        node.send(sweep)
+    assert early.value.code == -26 and "sequence locks" in early.value.message
+    node.generate()
+    node.send(sweep)
+    # In the mempool, the cheater is still ahead of the penalty only as long as nobody mines it.
+    scene.tower.start()
+    row = scene.wait_row(breach.penalty, "the refusal", lambda r: r["state"] == "refused")
+    assert row["node"]["code"] == -26 and display(sweep.txid) in row["node"]["text"], row["node"]
+    node.generate()
+    row = scene.wait_row(breach.penalty, "the next refusal", lambda r: r["node"]["code"] == -25)
+    assert "output is spent" in row["node"]["text"], row["node"]
+    assert row["state"] == "refused"
+
+
+def test_blocks_that_btcd_took_back_can_be_looked_through(scene):
+    """It serves them still, also those that it was told are invalid."""
+    node, (channel,) = scene.node, scene.channels()
+    breach = channel.breach()
+    scene.start_tower()
+    stale = node.submit([breach.dispute], count=2)
+    scene.synced()
+    node.invalidate(stale[0])
+    node.submit([channel.close()], count=3)
+    scene.synced()
+    scene.client.add_breach(breach)
+    assert scene.status(breach) == "being_watched"
+    scene.tower.rpc("scanstale")
+    found = wait_until(
+        lambda: (r := scene.tower.rpc("getstalescan"))["state"] == "done" and r, "the end of the scan"
+    )
+    assert [b["hash"] for b in found["blocks"]] == stale and found["error"] is None
+    assert [h["txid"] for h in found["hits"]] == [display(breach.dispute.txid)]
+    assert scene.tower.trackers() == []

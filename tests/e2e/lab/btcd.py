@@ -23,7 +23,6 @@ from .wallet import Coin
 MODULE, VERSION = "github.com/btcsuite/btcd", "v0.24.2"
 BUILD_SECONDS_MAX = 600
 
-P2P_PORT, RPC_PORT = 18444, 18334
 USER, PASSWORD = "lab", "secret"
 
 # From here on its chain has segwit: four periods of 144 blocks, in which its miner signals.
@@ -87,22 +86,25 @@ class Btcd:
     allows that, and with tls it has a certificate of its own making.  It forgets its regtest chain, as its mempool, whenever it starts: refill() gives back what
     stored() gave."""
 
-    port = P2P_PORT
-    rpc_address = f"127.0.0.1:{RPC_PORT}"
-
-    def __init__(self, program, folder, netns, address, tls=False):
+    def __init__(self, program, folder, netns, address, tls=False, peer=None):
+        """peer: another Btcd of the namespace, the only one that it connects to."""
+        self.number = 0 if peer is None else peer.number + 1
+        self.name = f"btcd{self.number or ''}"
         self.folder, self.netns = pathlib.Path(folder), netns
+        self.port, self.rpc_port = 18444 + self.number, 18334 + self.number
+        self.rpc_address = f"127.0.0.1:{self.rpc_port}"
         self.watch = lambda: None  # raises when waiting has become pointless
         self.process = None
-        self.certificate = self.folder / "rpc.cert" if tls else None
-        (self.folder / "btcd.conf").touch()
+        self.certificate = self.folder / f"{self.name}.cert" if tls else None
+        (self.folder / f"{self.name}.conf").touch()
         self._argv = [
             program, "--regtest",
-            f"--configfile={self.folder}/btcd.conf",
-            f"--datadir={self.folder}/btcd", f"--logdir={self.folder}/btcd-logs",
-            f"--listen=0.0.0.0:{P2P_PORT}",
-            *([f"--rpclisten=0.0.0.0:{RPC_PORT}"] if tls else [f"--rpclisten={self.rpc_address}", "--notls"]),
-            f"--rpccert={self.folder}/rpc.cert", f"--rpckey={self.folder}/rpc.key",
+            f"--configfile={self.folder}/{self.name}.conf",
+            f"--datadir={self.folder}/{self.name}", f"--logdir={self.folder}/{self.name}-logs",
+            f"--listen=0.0.0.0:{self.port}", "--trickleinterval=100ms",
+            *([] if peer is None else [f"--connect=127.0.0.1:{peer.port}"]),
+            *([f"--rpclisten=0.0.0.0:{self.rpc_port}"] if tls else [f"--rpclisten={self.rpc_address}", "--notls"]),
+            f"--rpccert={self.folder}/{self.name}.cert", f"--rpckey={self.folder}/{self.name}.key",
             f"--rpcuser={USER}", f"--rpcpass={PASSWORD}",
             f"--miningaddr={address}", "--debuglevel=MINR=warn",
         ]  # fmt: skip
@@ -110,7 +112,7 @@ class Btcd:
         self.start()
 
     def start(self, *options):
-        self.process = Program("btcd", self._argv + list(options), self.folder, self.netns)
+        self.process = Program(self.name, self._argv + list(options), self.folder, self.netns)
 
         def answers():
             self.process.check()
@@ -131,7 +133,7 @@ class Btcd:
     def close(self):
         self.kill()
         # pytest shows this only when the test failed.
-        print(f"--- btcd\n{self.process.output()[-6000:]}")
+        print(f"--- {self.name}\n{self.process.output()[-6000:]}")
 
     @property
     def faults(self):
@@ -143,13 +145,12 @@ class Btcd:
 
     def rpc(self, method, *params):
         self.watch()
-        connection = http.client.HTTPConnection("127.0.0.1", RPC_PORT, timeout=30 * SLOW)
-        connection.sock = self.netns.call(
-            lambda: socket.create_connection(("127.0.0.1", RPC_PORT), timeout=30 * SLOW)
-        )
+        here = ("127.0.0.1", self.rpc_port)
+        connection = http.client.HTTPConnection(*here)
+        connection.sock = self.netns.call(lambda: socket.create_connection(here, 30 * SLOW))
         if self.certificate:
             trust = ssl.create_default_context(cafile=self.certificate)
-            connection.sock = trust.wrap_socket(connection.sock, server_hostname="127.0.0.1")
+            connection.sock = trust.wrap_socket(connection.sock, server_hostname=here[0])
         token = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         call = {"jsonrpc": "1.0", "id": 1, "method": method, "params": list(params)}
         try:

@@ -164,6 +164,16 @@ class Channel:
         tx.witness = [[signature, b"\x01", self.to_local_script]]
         return tx
 
+    def sweep(self, commitment):
+        """What a cheater is after: his output of the commitment, once the delay is over."""
+        tx = Tx(
+            [Input(commitment.txid, 0, sequence=TO_SELF_DELAY)],
+            [Output(self.to_local - FEE, self.wallet.output_script)],
+        )
+        signature = self.delayed.sign(tx, 0, self.to_local_script, self.to_local)
+        tx.witness = [[signature, b"", self.to_local_script]]
+        return tx
+
     def breach(self, **options):
         dispute = self.commitment()
         return Breach(dispute, self.penalty(dispute, **options))
