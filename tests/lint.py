@@ -165,6 +165,27 @@ def rule_every_fuzz_target_has_a_corpus_and_is_built(files):
     return complaints
 
 
+def rule_every_row_of_the_parity_checklist_has_a_test(files):
+    """tests/vectors/teos/parity.txt: an id, what it is, and in brackets why there is no test."""
+    tests = [f for f in files if f.startswith("tests/") and f.endswith((".c", ".py"))]
+    named = set()
+    for name in tests:
+        named |= set(re.findall(r"^(?:static void |def test_)([TAOP]\d\d)_", text_of(name), re.MULTILINE))
+    complaints = []
+    for line in text_of("tests/vectors/teos/parity.txt").splitlines():
+        match = re.fullmatch(r"([TAOP]\d\d) ([^\[]+)(\[.+\])?", line)
+        if not match:
+            if line and not line.startswith("#"):
+                complaints.append(f"parity.txt: not understood: {line}")
+            continue
+        row, what, reason = match.groups()
+        if reason and row in named:
+            complaints.append(f"{row}: has a test, and a reason to have none")
+        if not reason and row not in named and row not in ("T27", "T28", "T36", "T43", "O01", "O03", "O06", "O07", "O08"):
+            complaints.append(f"{row} {what.strip()}: no test is named after it")
+    return complaints
+
+
 def rule_no_path_of_a_machine(files):
     pattern = re.compile(r"(?<![\w.$}])/(root|Users|work)/\w+|" + re.escape(str(PROJECT) + "/"))
     return [

@@ -58,7 +58,7 @@ struct sim {
 		uint32_t at; /* tip of the dataplane */
 	} sent[4096];
 	unsigned sent_cnt, ack_cnt, reset_cnt;
-	bool keeps_dead; /* tower_purge is left to the test */
+	bool keeps_dead;              /* tower_purge is left to the test */
 	struct tower_alert alert[64]; /* without their pointers */
 	unsigned alert_cnt;
 	bool lost; /* the tower asked for another session: nothing of this one is taken (sim_tick begins it) */
