@@ -5,7 +5,8 @@ _vigil_cli()
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word seen="" i
 	local options='--socket --config --data-dir --network --timeout --all --lines --help --version'
 	local methods='getinfo gettowerinfo getusers getuser getappointments getallappointments getlocators
-		gettrackers getpeers getcounters getslowlog scanstale getstalescan stop get_tower_info get_users
+		gettrackers getpeers getcounters getslowlog scanstale getstalescan checkpoint getcheckpoint
+		stop get_tower_info get_users
 		get_user get_appointments get_all_appointments help'
 
 	case $prev in
@@ -60,6 +61,10 @@ _vigil_cli()
 	getslowlog)
 		compopt -o nospace 2>/dev/null
 		mapfile -t COMPREPLY < <(compgen -W 'limit=' -- "$cur")
+		;;
+	checkpoint)
+		compopt -o nospace 2>/dev/null
+		mapfile -t COMPREPLY < <(compgen -W 'dir=' -- "$cur")
 		;;
 	scanstale)
 		compopt -o nospace 2>/dev/null
