@@ -58,13 +58,6 @@ static void view_appointment(const struct appointment_key *a, const struct appoi
 	};
 }
 
-/* Core's words since 0.19, and before. */
-static bool says_spent(const struct penalty *p)
-{
-	return p->state == TRACKER_REFUSED && p->code == -25 &&
-	       (strstr(p->text, "missingorspent") != NULL || strstr(p->text, "Missing inputs") != NULL);
-}
-
 static void view_tracker(const struct tower *t, const struct appointment_key *a, const struct tracker_row *r,
 			 struct tracker_view *v)
 {
@@ -83,7 +76,7 @@ static void view_tracker(const struct tower *t, const struct appointment_key *a,
 	};
 	if (p != NULL) {
 		v->state = p->state;
-		if (says_spent(p) &&
+		if (p->state == TRACKER_REFUSED && p->reason == REASON_INPUTS &&
 		    (uint64_t)r->dispute_height + TOWER_SPENT_DEPTH <= (uint64_t)t->tip.height + 1)
 			v->state = TRACKER_SPENT;
 		v->since_height = p->since;

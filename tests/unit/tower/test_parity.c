@@ -518,8 +518,10 @@ static void P08_a_penalty_whose_input_somebody_else_spent_says_so_and_is_kept(vo
 {
 	struct sim *s = *state;
 	struct tx d = tx_make(1), p = tx_spend(&d, 0, 2);
-	struct node_answer spent = {
-		.verdict = NODE_REFUSED, .code = -25, .text = "bad-txns-inputs-missingorspent"};
+	struct node_answer spent = {.verdict = NODE_REFUSED,
+				    .reason = REASON_INPUTS,
+				    .code = -25,
+				    .text = "bad-txns-inputs-missingorspent"};
 	unsigned sent;
 
 	restart_with(s, 10000, 60);
