@@ -154,12 +154,15 @@ static int key_new(struct tower_key **k, struct sentence why)
 /* A second name for the key that is there. */
 static int keep_old(const char *path, struct sentence why)
 {
-	char old[PATH_MAX];
+	char old[PATH_MAX + sizeof(".old-1000")];
+	size_t sz = strlen(path);
 	int err = EEXIST;
 
+	if (sz >= PATH_MAX)
+		return fail(why, ENAMETOOLONG, "tower key: the path is too long");
+	memcpy(old, path, sz);
 	for (unsigned i = 1; i <= OLD_KEYS_MAX && err == EEXIST; i++) {
-		if ((size_t)snprintf(old, sizeof(old), "%s.old-%u", path, i) >= sizeof(old))
-			return fail(why, ENAMETOOLONG, "tower key: the path is too long");
+		snprintf(old + sz, sizeof(old) - sz, ".old-%u", i);
 		err = link(path, old) == 0 ? 0 : errno;
 	}
 	if (err != 0)
