@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +22,10 @@
 #define STOP_IDLE_NS   (NS_PER_S / 2)  /* connections that have not begun a request */
 #define STOP_MAX_NS    (10 * NS_PER_S) /* requests that do not arrive */
 #define ARRIVAL_FACTOR 4u              /* a request may take so many times the timeout of silence */
+/* When places are short: how long a connection may be without a request, and how long a request may take to arrive. */
+#define CROWDED_IDLE_NS NS_PER_S
+#define CROWDED_BODY_NS (5 * NS_PER_S)
+#define LOOK_AGAIN_NS   (NS_PER_S / 100)
 
 static char why_buf[256];
 
@@ -105,6 +110,60 @@ static void cut_slow(struct api *a, uint64_t limit_ns)
 	pthread_mutex_unlock(&a->lock);
 }
 
+/* With the lock held: connections that stay. */
+static uint32_t taken(const struct api *a)
+{
+	return a->conn_cnt - a->cut_cnt;
+}
+
+/* A request that waits in the socket for a thread of ours is not the client's silence. */
+static bool unread(const struct api_conn *c)
+{
+	int sz = 0;
+
+	return ioctl(c->fd, FIONREAD, &sz) != 0 || sz > 0;
+}
+
+/* With the lock held: closes connections of which too little was heard, until no more than `places` stay. */
+static void make_places(struct api *a, uint32_t places)
+{
+	uint64_t now = api_now_ns();
+
+	for (struct api_conn *c = a->conns; c && taken(a) > places; c = c->next) {
+		if (c->held || c->cut || now - c->since_ns < (c->begun ? CROWDED_BODY_NS : CROWDED_IDLE_NS) ||
+		    unread(c))
+			continue;
+		shutdown(c->fd, SHUT_RDWR);
+		c->cut = true;
+		a->cut_cnt++;
+		atomic_fetch_add(&a->cut_total, 1);
+	}
+	if (taken(a) > places)
+		a->no_idle_ns = now;
+}
+
+bool api_place(struct api *a)
+{
+	uint32_t places = a->cfg.max_connections;
+
+	pthread_mutex_lock(&a->lock);
+	if (taken(a) > places && api_now_ns() - a->no_idle_ns > LOOK_AGAIN_NS)
+		make_places(a, places);
+	bool ok = taken(a) <= places;
+
+	pthread_mutex_unlock(&a->lock);
+	return ok;
+}
+
+/* Once a second: those who only hold places would keep others from being taken at all. */
+static void relieve(struct api *a)
+{
+	pthread_mutex_lock(&a->lock);
+	if (taken(a) >= a->cfg.max_connections)
+		make_places(a, a->cfg.max_connections - a->cfg.max_connections / 8);
+	pthread_mutex_unlock(&a->lock);
+}
+
 static uint32_t conn_cnt(struct api *a)
 {
 	pthread_mutex_lock(&a->lock);
@@ -143,10 +202,12 @@ static void on_tick(uv_timer_t *h)
 {
 	struct api *a = h->data;
 
-	if (atomic_load(&a->stopping))
+	if (atomic_load(&a->stopping)) {
 		stop_step(a);
-	else
+	} else {
 		cut_slow(a, (uint64_t)a->cfg.timeout_s * ARRIVAL_FACTOR * NS_PER_S);
+		relieve(a);
+	}
 }
 
 /* Connections that the system has completed but nobody has taken yet belong to clients that think they are served. */

@@ -19,9 +19,11 @@
              for ever at 32, and at 7 keeps it, registers again and retries (section 18); a legacy client retries at 503.
    Limits    Connections, connections of one address, header bytes, body bytes of one request and of all together,
              silence, and the time a request may take to arrive are bounded.  One connection has at most one request under way,
-             so the queue is bounded by the connections.  Connections beyond the limit wait in the system's queue:
-             refusing them would cost clients more than waiting.
-   Secrets   Bodies are never logged; the tower's key is only handed to sig_sign (invariant I7). */
+             so the queue is bounded by the connections.
+   Overload  A request that arrives while all connections are taken gets the place of one that is silent for a second (or whose
+             body does not arrive within five); if there is none it is answered 503 at once, as above, and its connection
+             is closed.  For that some connections beyond the limit are taken; more wait in the system's queue, where places come
+             free within a second or two.    Secrets   Bodies are never logged; the tower's key is only handed to sig_sign (invariant I7). */
 #ifndef VIGIL_API_API_H
 #define VIGIL_API_API_H
 

@@ -42,6 +42,8 @@ struct api_conn {
 	int fd;
 	uint64_t since_ns; /* when the request that is due now began; under api->lock */
 	bool held;         /* the client is not the one we wait for; under api->lock */
+	bool begun;        /* the headers of a request are in, and it is not answered; under api->lock */
+	bool cut;          /* shut down by us, about to be closed; under api->lock */
 };
 
 struct api_call {
@@ -57,6 +59,7 @@ struct api_call {
 	struct api_problem problem;        /* code API_OK: none */
 	enum client_generation generation; /* by the User-Agent, until the body or the tower knows better */
 	bool expired;
+	bool last; /* the connection is closed after the answer */
 
 	uint8_t *body;
 	size_t body_sz, body_cap; /* cap counts in api->body_bytes */
@@ -95,7 +98,8 @@ struct api {
 	pthread_mutex_t lock;
 	struct api_call *queue_head, **queue_tail; /* under lock */
 	struct api_conn *conns;                    /* under lock */
-	uint32_t conn_cnt;                         /* under lock */
+	uint32_t conn_cnt, cut_cnt;                /* under lock */
+	uint64_t no_idle_ns;                       /* when none was found to be closed; under lock */
 
 	atomic_bool stopping;
 	_Atomic uint32_t call_cnt; /* calls that exist */
@@ -112,6 +116,16 @@ struct api {
 };
 
 uint64_t api_now_ns(void);
+
+/* Connections beyond the limit that are taken so that they get an answer, if only that there is no place. */
+static inline uint32_t api_spare(const struct api_config *cfg)
+{
+	uint32_t n = cfg->max_connections / 4;
+
+	return n < 8 ? 8 : n > 1024 ? 1024 : n;
+}
+/* HTTP thread: there is a place for a request that has arrived, if need be that of a connection nobody uses. */
+bool api_place(struct api *a);
 
 enum api_code api_refuse(struct api_call *c, enum api_code code, const char *why);
 /* A tower's refusal as the call's problem; none for TOWER_OK and TOWER_PENDING.  auth_text NULL: the usual words. */

@@ -60,7 +60,7 @@ static enum MHD_Result send_text(struct api_call *c, unsigned status, int code, 
 	if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW,
 					c->route ? c->route->method : MHD_HTTP_METHOD_POST);
-	if (atomic_load(&c->api->stopping))
+	if (c->last || atomic_load(&c->api->stopping))
 		MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
 
 	enum MHD_Result rc = MHD_queue_response(c->http, status, r);
@@ -189,6 +189,11 @@ static void judge_headers(struct api_call *c, const char *url, const char *metho
 		c->discard = true;
 		return;
 	}
+	if (!api_place(c->api)) {
+		c->last = true;
+		refuse(c, 0, API_SERVICE_UNAVAILABLE, "too many clients at a time");
+		return;
+	}
 	if (!content_length(c->http, &sz)) {
 		refuse(c, MHD_HTTP_LENGTH_REQUIRED, API_INVALID_REQUEST_FORMAT, "a Content-Length is required");
 		return;
@@ -216,14 +221,24 @@ static struct api_conn *conn_of(struct MHD_Connection *http)
 	return i ? i->socket_context : NULL;
 }
 
-/* held: it is not the client that keeps us waiting. */
-static void conn_mark(struct api *a, struct api_conn *conn, bool held)
+/* held: it is not the client that keeps us waiting.  begun: there is a request. */
+static void conn_mark(struct api *a, struct api_conn *conn, bool held, bool begun)
 {
 	if (!conn)
 		return;
 	pthread_mutex_lock(&a->lock);
 	conn->held = held;
+	conn->begun = begun;
 	conn->since_ns = api_now_ns();
+	pthread_mutex_unlock(&a->lock);
+}
+
+static void conn_begun(struct api *a, struct api_conn *conn)
+{
+	if (!conn)
+		return;
+	pthread_mutex_lock(&a->lock);
+	conn->begun = true;
 	pthread_mutex_unlock(&a->lock);
 }
 
@@ -242,6 +257,7 @@ static enum MHD_Result begin(struct api *a, struct MHD_Connection *http, const c
 	*ctx = c;
 	atomic_fetch_add(&a->call_cnt, 1);
 	atomic_fetch_add(&a->requests_total, 1);
+	conn_begun(a, c->conn);
 	judge_headers(c, url, method);
 	/* A body that is too long is not waited for: answer now, which closes the connection. */
 	if (c->problem.code != API_OK && content_length(http, &sz) &&
@@ -289,7 +305,7 @@ static enum MHD_Result run(struct api_call *c)
 			c->problem.code = API_SERVICE_UNAVAILABLE;
 		if (c->problem.code == API_OK && c->route->check(c) == API_OK) {
 			atomic_store(&c->stage, API_RUNNING);
-			conn_mark(c->api, c->conn, true);
+			conn_mark(c->api, c->conn, true, true);
 			/* Suspended first: the state thread may be done before this function returns. */
 			MHD_suspend_connection(c->http);
 			api_call_submit(c);
@@ -316,7 +332,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *http, const 
 		return MHD_YES;
 	case API_READY:
 		/* Now the client keeps us waiting again, if it does not take the answer. */
-		conn_mark(c->api, c->conn, false);
+		conn_mark(c->api, c->conn, false, true);
 		return answer(c);
 	}
 	return MHD_NO;
@@ -335,7 +351,7 @@ static void on_completed(void *cls, struct MHD_Connection *http, void **ctx,
 	*ctx = NULL;
 	/* A client that went away meanwhile gets no further on_request: see here what the state thread wrote. */
 	(void)atomic_load(&c->stage);
-	conn_mark(a, c->conn, false);
+	conn_mark(a, c->conn, false, false);
 	body_free(c);
 	api_request_free(&c->req);
 	free(c->data);
@@ -399,6 +415,7 @@ static void on_connection(void *cls, struct MHD_Connection *http, void **ctx,
 	if (n->next)
 		n->next->prev = n->prev;
 	a->conn_cnt--;
+	a->cut_cnt -= n->cut;
 	pthread_mutex_unlock(&a->lock);
 	drain(n->fd);
 	free(n);
@@ -425,6 +442,7 @@ bool api_http_start(struct api *a, const char **why)
 
 	if (strchr(a->bind, ':'))
 		flags |= MHD_USE_IPv6;
+	unsigned limit = cfg->max_connections + api_spare(cfg);
 	/* A pool of one is no pool to libmicrohttpd, and a thread without a connection of its own would be none. */
 	unsigned pool = cfg->threads < cfg->max_connections ? cfg->threads : cfg->max_connections;
 
@@ -434,7 +452,7 @@ bool api_http_start(struct api *a, const char **why)
 	a->daemon = MHD_start_daemon(
 		flags, a->port, NULL, NULL, on_request, a, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_log, a,
 		MHD_OPTION_LISTEN_SOCKET, a->listen_fd, MHD_OPTION_THREAD_POOL_SIZE, pool,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)cfg->max_connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+		MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
 		(unsigned)cfg->max_connections_per_ip, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)cfg->timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_MEMORY, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, a, MHD_OPTION_NOTIFY_CONNECTION, on_connection, a, MHD_OPTION_END);

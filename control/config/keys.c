@@ -255,7 +255,8 @@ const struct config_key config_keys[] = {
 	{"api", "port", parse_u32, FIELD(api_port), 0, UINT16_MAX, "9814", "TCP port",
 	 "The port that clients reach; 0 takes any free one and logs it."},
 	{"api", "max-connections", parse_u32, FIELD(api_max_connections), 8, 65536, "1024", "connections",
-	 "Connections served at a time; more wait in the system's queue."},
+	 "Connections served at a time; beyond it idle ones are closed, and what is too much is "
+	 "answered 503."},
 	{"api", "max-connections-per-ip", parse_u32, FIELD(api_max_connections_per_ip), 0, 65536, "0",
 	 "connections",
 	 "Connections served at a time for one address, more are closed; 0 is no limit (needed "

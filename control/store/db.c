@@ -15,12 +15,14 @@
 #include "log/log.h"
 
 /* Memory: memtables up to MEMTABLES_SZ in all, one shared block cache, and bounded files. */
-#define MEMTABLES_SZ         (64u << 20)
-#define BLOCK_CACHE_SZ       (64u << 20)
-#define WAL_SZ_MAX           (128u << 20)
-#define OPEN_FILES_MAX       512
-#define BLOB_SZ_MIN          256u /* an appointment with its signature is nearly always above, the other rows below */
-#define BLOB_FILE_SZ         (128u << 20)
+#define MEMTABLES_SZ   (64u << 20)
+#define BLOCK_CACHE_SZ (64u << 20)
+#define WAL_SZ_MAX     (128u << 20)
+#define OPEN_FILES_MAX 512
+#define BLOB_SZ_MIN    256u /* an appointment with its signature is nearly always above, the other rows below */
+#define BLOB_FILE_SZ   (128u << 20)
+/* A table in which half of this many rows in a row are deletions is compacted at once, not when its level is full. */
+#define DELETED_WINDOW       4096u
 #define PROBE_SZ             (1u << 20)
 #define OPEN_FREE_MIN        (1u << 20)
 #define INFO_LOG_HEADER_ONLY 5
@@ -67,6 +69,7 @@ static void set_column_family(rocksdb_options_t *o, enum store_cf cf, rocksdb_ca
 	rocksdb_block_based_options_destroy(t);
 	rocksdb_options_set_write_buffer_size(o, MEMTABLES_SZ / 4);
 	rocksdb_options_set_compression(o, rocksdb_no_compression);
+	rocksdb_options_add_compact_on_deletion_collector_factory(o, DELETED_WINDOW, DELETED_WINDOW / 2);
 	if (cf == STORE_APPOINTMENTS || cf == STORE_TRACKERS || cf == STORE_UNDO) {
 		rocksdb_options_set_enable_blob_files(o, 1);
 		rocksdb_options_set_min_blob_size(o, BLOB_SZ_MIN);
@@ -242,6 +245,21 @@ void db_close(struct db *d)
 		rocksdb_column_family_handle_destroy(d->cf[i]);
 	rocksdb_close(d->db);
 	d->db = NULL;
+}
+
+void db_flush(struct db *d)
+{
+	rocksdb_flushoptions_t *o = rocksdb_flushoptions_create();
+
+	rocksdb_flushoptions_set_wait(o, 0);
+	for (unsigned i = 0; d->db != NULL && i < STORE_CF_CNT; i++) {
+		char *err = NULL;
+
+		rocksdb_flush_cf(d->db, o, d->cf[i], &err);
+		if (err != NULL)
+			db_error("store_flush_failed", err);
+	}
+	rocksdb_flushoptions_destroy(o);
 }
 
 void db_release(struct db *d)

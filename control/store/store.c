@@ -589,6 +589,12 @@ void store_checkpoint_get(struct store *s, struct store_checkpoint *out)
 	checkpoint_get(&s->checkpoint, out);
 }
 
+void store_reclaim(struct store *s)
+{
+	if (store_ok(s))
+		db_flush(&s->db);
+}
+
 void store_reserve_set(struct store *s, uint64_t bytes)
 {
 	s->reserve = bytes;

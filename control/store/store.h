@@ -93,6 +93,9 @@ bool store_ok(const struct store *s);
 bool store_recover(struct store *s);
 /* Changes when store_recover has opened the database again. */
 uint64_t store_epoch(const struct store *s);
+/* After many rows were deleted: begins to bring their space back, in the background.  Tables full of deletions are compacted at
+   once in any case, but the last deletions would stay in memory until enough else was written. */
+void store_reclaim(struct store *s);
 /* Bytes that must stay free, instead of the default; 0 turns the check off. */
 void store_reserve_set(struct store *s, uint64_t bytes);
 

@@ -28,6 +28,8 @@ struct db {
 int db_init(struct db *d, const char *dir);
 int db_open(struct db *d, bool read_only);
 void db_close(struct db *d);
+/* Begins to write what is in memory only into tables; does not wait. */
+void db_flush(struct db *d);
 void db_release(struct db *d);
 
 /* Frees a RocksDB error after writing it to the log; -EIO. */

@@ -12,6 +12,8 @@
 
 static const struct slice none = {NULL, 0};
 
+#define RECLAIM_ROWS 10000u /* deleted in a pass, for which the store is asked to give the space back */
+
 /* A slice at work on the rows of one entry. */
 struct slicing {
 	struct change *c;
@@ -74,6 +76,7 @@ static bool purge_row(void *arg, struct slice key, struct slice value)
 	change_del(p->c, STORE_APPOINTMENTS, &k);
 	store_del(p->c->b, STORE_BY_USER, key);
 	change_watch(&p->c->dels, &a.locator);
+	p->at->deleted++;
 	return true;
 }
 
@@ -161,6 +164,8 @@ bool tower_purge(struct tower *t)
 			return false;
 		if (!at->in_entry) {
 			at->in_pass = false;
+			if (at->deleted >= RECLAIM_ROWS)
+				store_reclaim(t->st);
 			break;
 		}
 		left--; /* an entry without rows is work too */

@@ -56,6 +56,7 @@ struct purge_place {
 	uint32_t height;       /* the tip when the pass began */
 	uint32_t due;          /* entries of STORE_EXPIRY at or below it are */
 	uint32_t kept;         /* rows of the entry that must stay */
+	uint64_t deleted;      /* rows of the pass */
 	struct key entry, row; /* the last ones looked at; sz 0: none yet */
 };
 
