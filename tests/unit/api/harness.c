@@ -11,6 +11,7 @@
 #define USER_SECRET  "ad8d488566478fe08fbe5367d394ae0879bda26af71e09e1c48db977d809d1a5"
 
 struct server srv;
+uint32_t serve_timeout_s = TIMEOUT_S;
 
 /* --- a server on its own loop -------------------------------------------------------------------------------- */
 
@@ -57,7 +58,7 @@ void serve(uint32_t max_connections, uint32_t threads)
 	const struct api_config cfg = {.bind = "127.0.0.1",
 				       .max_connections = max_connections,
 				       .threads = threads,
-				       .timeout_s = TIMEOUT_S,
+				       .timeout_s = serve_timeout_s,
 				       .body_limit = 400000,
 				       .min_to_self_delay = 20};
 	const char *why = "";

@@ -28,6 +28,7 @@ struct server {
 	atomic_bool stopping, stopped;
 };
 extern struct server srv;
+extern uint32_t serve_timeout_s; /* of servers started from now on; TIMEOUT_S */
 
 /* A tower that says yes to everything at once. */
 void fake_reset(void);
