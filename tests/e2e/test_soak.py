@@ -284,7 +284,10 @@ class Soak(Trouble):
         else:
             self.world.outgrow()
         honest.behave()
-        honest.show(self.world.honest)
+        # A long ban, which even the honest one may have for blocks that it did not find, binds until the tower hears
+        # of a block that nobody else brings.
+        for node in self.nodes if self.ban_s >= 60 else (honest,):
+            node.show(self.world.honest)
         self.control.pace()
         begun = time.monotonic()
         while model.line[-1] is not self.world.honest[-1] or model.adds:
