@@ -179,7 +179,7 @@ class Connection:
         agent = var_bytes(b"/lab:1.0/")
         self.send(
             "version",
-            struct.pack("<iQq", PROTOCOL, SERVICES, int(time.time()))
+            struct.pack("<iQq", PROTOCOL, self.node.services, int(time.time()))
             + address * 2
             + os.urandom(8)
             + agent
@@ -277,6 +277,7 @@ class Connection:
 class Node:
     def __init__(self, chain, network="regtest", netns=None, host="127.0.0.1", port=0):
         self.magic = MAGIC[network]
+        self.services = SERVICES
         self.faults = []
         self.connections = []  # live ones
         self.accepted_cnt = 0
