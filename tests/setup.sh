@@ -54,6 +54,7 @@ dev_packages=(
 	shellcheck
 	debootstrap
 	git
+	man-db systemd          # man pages and units are checked
 )
 bench_packages=(
 	gnuplot-nox             # draws bench/run.sh's page; four packages, no display
