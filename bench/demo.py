@@ -342,6 +342,7 @@ class Watch:
         self.bytes_at = {}  # height -> bytes of the block announced last at it
         self.height = 0
         self.holding = self.all_known = False
+        self.disputes = {b["dispute_txid"] for b in chain.planted}
         self.seen = {}      # penalty txid -> when the node had it
         self.breaches = {}  # dispute txid -> the tower's first word about it
         self.state = {}     # locator -> followed, watched again, or done
@@ -359,6 +360,9 @@ class Watch:
                     self.undone += e["disconnected"]
                     self.screen.step(f"reorg: the node undoes {e['disconnected']} blocks, "
                                      f"its best is now {e['height']} on another branch")
+            elif e["event"] == "tx" and e["txid"] in self.disputes:
+                # Its block is undone: the tower sends the breach itself once more, then the penalty.
+                self.screen.step(f"the node is given the breach {short(e['txid'])} again, which the reorg took")
             elif e["event"] == "tx":
                 self.seen.setdefault(e["txid"], e["mono_ns"])
             elif e["event"] == "hold":
