@@ -28,12 +28,18 @@ struct pending {
 	void *arg;
 };
 
+/* A test's: calls until one fails, and then again. */
+struct fault {
+	unsigned left, every; /* 0: none */
+	bool odd;
+};
+
 struct store {
 	struct db db;
 	struct checkpoint checkpoint;
 	rocksdb_pinnableslice_t *pin; /* what the last store_get gave */
 	uint64_t reserve;
-	unsigned fault_write, fault_sync;
+	struct fault fault_write, fault_sync;
 	uint64_t epoch, recover_at_ns, recover_wait_ns;
 	struct store_stats stats;
 	bool write_failed;
@@ -52,6 +58,16 @@ struct store {
 	uint64_t written, synced;
 	bool broken, sync_failed, syncing, stop, thread_runs;
 };
+
+/* Counts a call: does it fail?  The distance alternates, or callers that try again in step would fail for ever. */
+static bool fault_due(struct fault *f)
+{
+	if (f->left == 0 || --f->left > 0)
+		return false;
+	f->odd = !f->odd;
+	f->left = f->every > 0 ? f->every + f->odd : 0;
+	return true;
+}
 
 struct store_batch {
 	struct store *s;
@@ -82,7 +98,7 @@ static void signal_caller(struct store *s)
 static void sync_once(struct store *s)
 {
 	uint64_t target = s->written;
-	bool fault = s->fault_sync > 0 && --s->fault_sync == 0;
+	bool fault = fault_due(&s->fault_sync);
 	uint64_t begun = meter_now_ns();
 	int rc;
 
@@ -396,7 +412,7 @@ static int write_batch(struct store *s, struct store_batch *b)
 	pthread_mutex_unlock(&s->lock);
 	if (broken)
 		return -EIO;
-	if (s->fault_write > 0 && --s->fault_write == 0)
+	if (fault_due(&s->fault_write))
 		return -ENOSPC;
 	if (!space_left(s))
 		return -ENOSPC;
@@ -612,7 +628,15 @@ void store_stats_get(const struct store *s, struct store_stats *out)
 void store_fault_arm(struct store *s, unsigned nth_write, unsigned nth_sync)
 {
 	pthread_mutex_lock(&s->lock);
-	s->fault_write = nth_write;
-	s->fault_sync = nth_sync;
+	s->fault_write = (struct fault){.left = nth_write};
+	s->fault_sync = (struct fault){.left = nth_sync};
+	pthread_mutex_unlock(&s->lock);
+}
+
+void store_fault_every(struct store *s, unsigned nth_write, unsigned nth_sync)
+{
+	pthread_mutex_lock(&s->lock);
+	s->fault_write = (struct fault){.left = nth_write, .every = nth_write};
+	s->fault_sync = (struct fault){.left = nth_sync, .every = nth_sync};
 	pthread_mutex_unlock(&s->lock);
 }

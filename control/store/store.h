@@ -129,5 +129,7 @@ void store_checkpoint_get(struct store *s, struct store_checkpoint *out);
 
 /* Fault injection for tests: the n-th write (sync) from now fails with -ENOSPC; 0 disarms. */
 void store_fault_arm(struct store *s, unsigned nth_write, unsigned nth_sync);
+/* The same again and again, n and n + 1 calls apart in turn. */
+void store_fault_every(struct store *s, unsigned nth_write, unsigned nth_sync);
 
 #endif

@@ -262,7 +262,7 @@ class Chain:
         self.world._become(line)
 
     def reorg(self, depth):
-        line = self.world.honest[:-depth]
+        line = self.world.honest[: -min(depth, self.tip - 2)]
         undone = [t for t, height in self.where.items() if height >= len(line)]
         for txid in undone:
             del self.where[txid]
@@ -444,7 +444,7 @@ class Crash:
                 self.chain.pushed = self.node.has & self.chain.spends.keys()
                 dice = self.rng.random()
                 if dice < 0.12:
-                    self.chain.reorg(self.rng.choice((1, 1, 2, 2, 3, 6, 12)))
+                    self.chain.reorg(100 if dice < 0.002 else self.rng.choice((1, 1, 2, 2, 3, 6, 12)))
                     self.reorgs += 1
                 elif dice < 0.13:
                     self.chain.grow(40)

@@ -176,6 +176,86 @@ static void whichever_sync_fails_the_end_is_the_same(void **state)
 	free(y);
 }
 
+/* Reorgs and clients while writes and syncs fail again and again; half of it without waiting for anything. */
+static void play_reorgs(struct sim *s, const struct story *y)
+{
+	insist_register(s, 1);
+	insist_register(s, 2);
+	for (unsigned i = 0; i < 3; i++)
+		insist_watch(s, 1 + i % 2, &y->d[i], &y->p[i]);
+	for (unsigned round = 0; round < 6; round++) {
+		bool waits = round % 2 == 0;
+
+		sim_mine(s, &y->d[0], &y->d[1], NULL);
+		if (round == 1) {
+			until_ok(s);                            /* a receipt names the tip */
+			insist_watch(s, 2, &y->d[0], &y->p[0]); /* late, and in a block that goes */
+		}
+		sim_mine(s, &y->p[0], &y->d[2], NULL);
+		if (waits)
+			until_ok(s);
+		if (round == 2)
+			insist_watch(s, 1, &y->d[3], &y->d[3]); /* no penalty in it */
+		sim_mine(s, &y->d[3], &y->p[1], NULL);
+		if (round == 4)
+			sim_mine_empty(s, 100); /* everything is resolved, and that is undone, too */
+		if (waits)
+			until_ok(s);
+		sim_disconnect(s, round == 4 ? 103 : 3);
+		if (!waits)
+			until_ok(s);
+	}
+	sim_mine(s, &y->d[0], &y->d[2], NULL);
+	sim_mine(s, &y->p[0], &y->d[3], NULL);
+	sim_mine_empty(s, 99);
+	until_ok(s);
+	sim_check(s);
+}
+
+static char *play_reorgs_with(const struct story *y, unsigned every_write, unsigned every_sync)
+{
+	struct sim *s = malloc(sizeof(*s));
+	struct store_stats st;
+	char *dump;
+
+	assert_non_null(s);
+	sim_open(s);
+	sim_begin_at(s, SIM_START);
+	store_fault_every(s->st, every_write, every_sync);
+	play_reorgs(s, y);
+	assert_true(sim_sent(s, &y->p[0].txid) > 0);
+	assert_true(sim_sent(s, &y->p[2].txid) > 0);
+	store_stats_get(s->st, &st);
+	assert_int_equal(st.failures > 0, every_write + every_sync > 0);
+	assert_int_equal(st.recoveries > 0, every_sync > 0);
+	store_fault_arm(s->st, 0, 0);
+	dump = sim_dump(s);
+	sim_close(s);
+	free(s);
+	return dump;
+}
+
+static void whichever_writes_and_syncs_fail_again_and_again_under_reorgs_the_end_is_the_same(void **state)
+{
+	static const struct {
+		unsigned write, sync;
+	} every[] = {{2, 0}, {3, 0}, {7, 0}, {0, 2}, {0, 3}, {0, 5}, {3, 4}, {5, 3}};
+	struct story *y = malloc(sizeof(*y));
+	char *want, *got;
+
+	(void)state;
+	assert_non_null(y);
+	story_make(y);
+	want = play_reorgs_with(y, 0, 0);
+	for (size_t i = 0; i < sizeof(every) / sizeof(every[0]); i++) {
+		got = play_reorgs_with(y, every[i].write, every[i].sync);
+		assert_dump_equal(want, got);
+		free(got);
+	}
+	free(want);
+	free(y);
+}
+
 static void a_failed_write_gives_no_receipt_and_keeps_nothing(void **state)
 {
 	struct sim *s = *state;
@@ -423,6 +503,8 @@ int main(int argc, char **argv)
 		T(clients_that_wait_are_answered_when_the_tower_goes),
 		cmocka_unit_test(whichever_write_fails_the_end_is_the_same),
 		cmocka_unit_test(whichever_sync_fails_the_end_is_the_same),
+		cmocka_unit_test(
+			whichever_writes_and_syncs_fail_again_and_again_under_reorgs_the_end_is_the_same),
 		cmocka_unit_test(a_killed_tower_keeps_its_promises_and_misses_no_breach),
 	};
 
