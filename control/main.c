@@ -23,6 +23,7 @@
 #include "rpc/rpc.h"
 #include "store/store.h"
 #include "teos/key.h"
+#include "tor/tor.h"
 #include "tower/tower.h"
 
 #define TICK_MS        1000u
@@ -45,6 +46,7 @@ struct daemon {
 	struct feed *feed;
 	struct carrier *carrier;
 	struct alert *alert;
+	struct tor *tor; /* NULL: none */
 	struct api *api;
 	struct rpc *rpc;
 	struct metrics *metrics;
@@ -347,6 +349,25 @@ static bool open_alert(struct daemon *d)
 	return d->alert ? true : start_failed(d, why);
 }
 
+static bool open_tor(struct daemon *d)
+{
+	const struct tor_config tc = {
+		.control = d->cfg.tor_control,
+		.password = d->cfg.tor_password,
+		.cookie = d->cfg.tor_cookie_file,
+		.key_file = d->cfg.onion_file,
+		.onion_port = (uint16_t)d->cfg.tor_onion_port,
+		.target_host = d->cfg.api_bind,
+		.target_port = api_port(d->api),
+	};
+	const char *why = "";
+
+	if (!d->cfg.tor_control[0])
+		return true;
+	d->tor = tor_new(&tc, &d->loop, &why);
+	return d->tor ? true : start_failed(d, why);
+}
+
 static bool open_carrier(struct daemon *d)
 {
 	static const struct carrier_hooks hooks = {.answer = on_node_answer,
@@ -416,6 +437,7 @@ static bool open_rpc(struct daemon *d)
 		.feed = d->feed,
 		.carrier = d->carrier,
 		.alert = alert_info_of(d->alert),
+		.tor = d->tor ? tor_info_of(d->tor) : NULL,
 		.api = d->api,
 		.store = d->store,
 		.network = d->network,
@@ -482,8 +504,8 @@ static bool start(struct daemon *d)
 {
 	const char *why = "";
 
-	if (!open_state(d) || !open_api(d) || !open_alert(d) || !open_carrier(d) || !open_feed(d) ||
-	    !open_rpc(d) || !open_metrics(d))
+	if (!open_state(d) || !open_api(d) || !open_tor(d) || !open_alert(d) || !open_carrier(d) ||
+	    !open_feed(d) || !open_rpc(d) || !open_metrics(d))
 		return false;
 	start_handles(d);
 	if (!api_open(d->api, &why))
@@ -494,6 +516,8 @@ static bool start(struct daemon *d)
 		 log_str("control", d->cfg.control_socket), log_str("api", d->cfg.api_bind),
 		 log_u64("port", api_port(d->api)));
 	carrier_start(d->carrier);
+	if (d->tor)
+		tor_start(d->tor);
 	feed_start(d->feed);
 	/* Started is not the same as ready: a new tower may wait long for its first peer. */
 	notify_ready();
@@ -545,6 +569,9 @@ static void take_down(struct daemon *d)
 	if (d->carrier)
 		carrier_free(d->carrier);
 	d->carrier = NULL;
+	if (d->tor)
+		tor_free(d->tor);
+	d->tor = NULL;
 	if (d->alert)
 		alert_free(d->alert);
 	d->alert = NULL;
@@ -612,9 +639,9 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (d.cfg.password_on_command_line)
-		log_warn("config", "rpc.password is on the command line, where every user of this "
+		log_warn("config", "a password is on the command line, where every user of this "
 				   "machine can read it; "
-				   "use the configuration file or rpc.cookie-file");
+				   "use the configuration file or a cookie file");
 	meter_slow_set((uint64_t)d.cfg.slow_ms * 1000000u);
 	notify_open();
 	raise_descriptor_limit(&d.cfg);

@@ -46,7 +46,7 @@ static bool take_option(struct config_load *ld, const char *arg)
 		snprintf(ld->why, CONFIG_WHY_SZ, "--%s.%s: \"%.300s\" %s", section, name, eq + 1, reason);
 		return false;
 	}
-	if (strcmp(section, "rpc") == 0 && strcmp(name, "password") == 0)
+	if (strcmp(name, "password") == 0)
 		ld->cfg->password_on_command_line = true;
 	return true;
 }
@@ -80,6 +80,7 @@ static bool resolve(struct config_load *ld)
 	}
 	snprintf(c->network_dir, sizeof c->network_dir, "%.900s/%s", c->data_dir, net->name);
 	snprintf(c->store_dir, sizeof c->store_dir, "%.1000s/store", c->network_dir);
+	snprintf(c->onion_file, sizeof c->onion_file, "%.1000s/onion_v3_sk", c->network_dir);
 	snprintf(c->key_file, sizeof c->key_file, "%.1000s/tower.key", c->network_dir);
 	if (!default_socket(ld, c->link_socket, "link.socket", "link.sock") ||
 	    !default_socket(ld, c->control_socket, "control.socket", "control.sock"))

@@ -72,6 +72,11 @@ struct config {
 	/* [broadcast] */
 	uint32_t rebroadcast_blocks;
 	uint32_t overdue_depth;
+	/* [tor] */
+	char tor_control[CONFIG_TEXT_SZ]; /* empty: no onion service */
+	char tor_password[CONFIG_TEXT_SZ];
+	char tor_cookie_file[CONFIG_PATH_SZ];
+	uint32_t tor_onion_port;
 	/* [alert] */
 	char alert_command[CONFIG_PATH_SZ]; /* empty: none */
 	uint32_t alert_interval_s, alert_timeout_s;
@@ -87,6 +92,7 @@ struct config {
 	char network_dir[CONFIG_PATH_SZ]; /* <data-dir>/<network> */
 	char store_dir[CONFIG_PATH_SZ];   /* <network_dir>/store */
 	char key_file[CONFIG_PATH_SZ];    /* <network_dir>/tower.key */
+	char onion_file[CONFIG_PATH_SZ];  /* <network_dir>/onion_v3_sk */
 	bool overwrite_key;               /* --overwrite-key: for this start, so never in the file */
 	bool password_on_command_line;    /* any local user may see it: worth a warning */
 };

@@ -192,13 +192,19 @@ bool config_read_file(struct config_load *ld, const char *path)
 	if (r.failed)
 		return false;
 
-	bool known;
-	int i = config_key_find("rpc", "password", &known);
+	static const char *const with_password[] = {"rpc", "tor"};
 
-	if (ld->given_line[i] && ld->cfg->rpc_password[0] && (st.st_mode & S_IROTH)) {
-		ld->line = ld->given_line[i];
-		fail(ld, "rpc.password is in a file that every user can read: run chmod o-r on it");
-		return false;
+	for (size_t n = 0; n < sizeof with_password / sizeof with_password[0]; n++) {
+		bool known;
+		int i = config_key_find(with_password[n], "password", &known);
+		const char *value = (const char *)ld->cfg + config_keys[i].off;
+
+		if (ld->given_line[i] && *value && (st.st_mode & S_IROTH)) {
+			ld->line = ld->given_line[i];
+			fail(ld, "%s.password is in a file that every user can read: run chmod o-r on it",
+			     with_password[n]);
+			return false;
+		}
 	}
 	return true;
 }

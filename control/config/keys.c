@@ -319,6 +319,21 @@ const struct config_key config_keys[] = {
 	 "the penalty "
 	 "is sent after every block; again each time the depth doubles.  0 is never."},
 
+	{"tor", "control", parse_text, FIELD(tor_control), 0, 0, "", "address:port or path",
+	 "Tor's control port or socket (often 127.0.0.1:9051): the API becomes an onion service too, for as "
+	 "long as "
+	 "vigild runs; its key is onion_v3_sk in the network's directory; empty is none."},
+	{"tor", "onion-port", parse_u32, FIELD(tor_onion_port), 1, UINT16_MAX, "9814", "TCP port",
+	 "The port of the onion service."},
+	{"tor", "password", parse_text, FIELD(tor_password), 0, 0, "", "text",
+	 "For a Tor with HashedControlPassword; a file that holds it must not be readable by everybody; empty "
+	 "is the cookie "
+	 "file."},
+	{"tor", "cookie-file", parse_path, FIELD(tor_cookie_file), 0, 0, "", "path",
+	 "Tor's authentication cookie; empty is where Tor says it is.  vigild must be allowed to read it (the "
+	 "group of "
+	 "Tor's user, often debian-tor)."},
+
 	{"alert", "command", parse_text, FIELD(alert_command), 0, 0, "", "/path/of/program [argument...]",
 	 "Run when a penalty is overdue or refused for good, or a node is lost for a minute; without a shell, "
 	 "told what "

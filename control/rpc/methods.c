@@ -32,6 +32,9 @@ static struct rpc_done gettowerinfo(struct rpc_call *call)
 		json_array_append_new(addresses, json_pack("{s:s, s:s, s:i}", "type", a->type, "address",
 							   a->address, "port", (int)a->port));
 	}
+	if (env->tor != NULL)
+		json_array_append_new(addresses, json_pack("{s:s, s:s, s:i}", "type", "torv3", "address",
+							   env->tor->address, "port", (int)env->tor->port));
 	return rpc_result(json_pack("{s:o, s:I, s:I, s:I, s:b, s:o}", "tower_id",
 				    rpc_json_hex(env->tower_id.b, USER_ID_SZ), "n_registered_users",
 				    (json_int_t)ti.users, "n_watcher_appointments", (json_int_t)ti.appointments,
@@ -96,6 +99,15 @@ static json_t *nodes_view(const struct carrier *carrier)
 	return list;
 }
 
+static json_t *tor_view(const struct tor_info *t)
+{
+	if (t == NULL)
+		return json_null();
+	return json_pack("{s:s, s:s, s:i, s:o, s:I, s:I}", "state", tor_state_name(t->state), "address",
+			 t->address, "port", (int)t->port, "error", rpc_json_ascii(t->error, sizeof(t->error)),
+			 "ups_total", (json_int_t)t->ups_total, "losses_total", (json_int_t)t->losses_total);
+}
+
 static json_t *tower_view(const struct tower_info *ti)
 {
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "users",
@@ -124,15 +136,15 @@ static struct rpc_done getinfo(struct rpc_call *call)
 	struct tower_info ti;
 
 	tower_info_get(env->tower, &ti);
-	return rpc_result(
-		json_pack("{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o, s:o}", "version", VIGIL_VERSION,
-			  "network", env->network->name, "tower_id", rpc_json_hex(env->tower_id.b, USER_ID_SZ),
-			  "height", ti.has_tip ? json_integer(ti.tip_height) : json_null(), "block_hash",
-			  ti.has_tip ? rpc_json_hash(&ti.tip_hash) : json_null(), "reachable",
-			  (int)network_reachable(env), "dataplane", dataplane_view(env->feed), "node_rpc",
-			  nodes ? "configured" : "not configured: penalties go out by P2P only", "nodes",
-			  nodes_view(env->carrier), "tower", tower_view(&ti), "control_socket",
-			  socket_view(((struct rpc_ctx *)call->ctx)->info)));
+	return rpc_result(json_pack(
+		"{s:s, s:s, s:o, s:o, s:o, s:b, s:o, s:s, s:o, s:o, s:o, s:o}", "version", VIGIL_VERSION,
+		"network", env->network->name, "tower_id", rpc_json_hex(env->tower_id.b, USER_ID_SZ), "height",
+		ti.has_tip ? json_integer(ti.tip_height) : json_null(), "block_hash",
+		ti.has_tip ? rpc_json_hash(&ti.tip_hash) : json_null(), "reachable",
+		(int)network_reachable(env), "dataplane", dataplane_view(env->feed), "node_rpc",
+		nodes ? "configured" : "not configured: penalties go out by P2P only", "nodes",
+		nodes_view(env->carrier), "tor", tor_view(env->tor), "tower", tower_view(&ti), "control_socket",
+		socket_view(((struct rpc_ctx *)call->ctx)->info)));
 }
 
 static json_t *push_view(const struct link_peer_state *p)

@@ -19,6 +19,7 @@
 #include "api/api.h"
 #include "carrier/carrier.h"
 #include "feed/feed.h"
+#include "tor/tor.h"
 #include "tower/tower.h"
 
 struct rpc;
@@ -35,6 +36,7 @@ struct rpc_env {
 	struct feed *feed;
 	struct carrier *carrier;
 	const struct alert_info *alert; /* NULL: none */
+	const struct tor_info *tor;     /* NULL: none */
 	struct api *api;
 	struct store *store;
 	const struct network *network;
