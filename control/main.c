@@ -463,6 +463,7 @@ static bool open_metrics(struct daemon *d)
 		.store = d->store,
 		.rpc = d->rpc,
 		.network = d->network,
+		.alert = alert_info_of(d->alert),
 	};
 	const char *why = "";
 

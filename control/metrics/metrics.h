@@ -12,6 +12,7 @@
 
 #include <uv.h>
 
+#include "alert/alert.h"
 #include "api/api.h"
 #include "carrier/carrier.h"
 #include "feed/feed.h"
@@ -29,6 +30,7 @@ struct metrics_env {
 	struct store *store;
 	struct rpc *rpc;
 	const struct network *network;
+	const struct alert_info *alert; /* NULL: none */
 };
 
 /* The whole exposition, malloc'd, *sz bytes; NULL: out of memory. */

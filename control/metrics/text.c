@@ -55,6 +55,10 @@ static void put_tower(struct expo *e, const struct tower_info *t)
 		 t->penalties_confirmed_total);
 	expo_one(e, "vigil_trackers_completed_total", EXPO_COUNTER, "Trackers whose penalty is buried.",
 		 t->completed_total);
+	expo_one(e, "vigil_penalties_overdue", EXPO_GAUGE,
+		 "Penalties not in a block although their dispute is deep.", t->overdue);
+	expo_one(e, "vigil_escalations_total", EXPO_COUNTER, "Steps of escalation of overdue penalties.",
+		 t->escalations_total);
 	expo_one(e, "vigil_blocks_connected_total", EXPO_COUNTER, "Blocks connected.", t->blocks_total);
 	expo_one(e, "vigil_blocks_disconnected_total", EXPO_COUNTER, "Blocks taken back by reorgs.",
 		 t->reorg_blocks_total);
@@ -293,6 +297,19 @@ static void put_rpc(struct expo *e, const struct rpc *rpc)
 		 "Clients of the control socket dropped: rubbish, too slow, too many.", i.dropped_total);
 }
 
+static void put_alerts(struct expo *e, const struct alert_info *i)
+{
+	expo_one(e, "vigil_alerts_queued", EXPO_GAUGE, "Events that wait for the alert command.", i->queued);
+	expo_one(e, "vigil_alerts_total", EXPO_COUNTER, "Events for a person.", i->events_total);
+	expo_one(e, "vigil_alert_runs_total", EXPO_COUNTER, "Runs of the alert command.", i->runs_total);
+	expo_one(e, "vigil_alert_failures_total", EXPO_COUNTER,
+		 "Runs of the alert command that failed or could not begin.", i->failures_total);
+	expo_one(e, "vigil_alert_timeouts_total", EXPO_COUNTER,
+		 "Runs of the alert command that were stopped because they took too long.", i->timeouts_total);
+	expo_one(e, "vigil_alert_suppressed_total", EXPO_COUNTER, "Events that found the queue full.",
+		 i->suppressed_total);
+}
+
 char *metrics_text(const struct metrics_env *env, size_t *sz)
 {
 	struct expo e = {0};
@@ -311,6 +328,8 @@ char *metrics_text(const struct metrics_env *env, size_t *sz)
 	put_peers(&e, env->feed);
 	put_meters(&e);
 	put_rpc(&e, env->rpc);
+	if (env->alert != NULL)
+		put_alerts(&e, env->alert);
 	expo_one(&e, "vigil_log_dropped_total", EXPO_COUNTER, "Log lines that could not be written.",
 		 log_dropped());
 	process_metrics(&e);

@@ -386,6 +386,8 @@ def test_O01_variables_become_options(folder):
     assert conf.read_text() == "[rpc]\npassword=p w\n" and stat.S_IMODE(conf.stat().st_mode) == 0o600
     assert "p w" not in "".join(argv)
     assert "--rpc.connect=[2001:db8::1]:8332" in entry(folder, BTC_RPC_CONNECT="2001:db8::1", BTC_RPC_PORT="8332")[1]
+    assert "--rpc.connect=https://node:8334" in entry(folder, BTC_RPC_CONNECT="https://node", BTC_RPC_PORT="8334")[1]
+    assert "--rpc.connect=https://node:8334" in entry(folder, BTC_RPC_CONNECT="https://node:8334")[1]
     assert entry(folder, DEBUG="maybe")[0] == 2
     assert entry(folder, BTC_RPC_PORT="1")[0] == 2
     assert entry(folder, VIGIL_RPC_PASSWORD="a\nb")[0] == 2
