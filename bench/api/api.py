@@ -49,6 +49,7 @@ def parse_args():
     p.add_argument("--appointments", type=int, default=5_000_000, help="of the store (%(default)s)")
     p.add_argument("--expiring", type=int, default=1_000_000, help="of these, expire at one height (%(default)s)")
     p.add_argument("--one-user", type=int, default=100_000, help="and of one user (%(default)s)")
+    p.add_argument("--flood", type=int, default=20000, help="requests of overload (%(default)s)")
     p.add_argument("--option", action="append", default=[], help="of vigild, as --SECTION.KEY=VALUE")
     p.add_argument("--keep", action="store_true", help="leave the folder with store and logs")
     args = p.parse_args()
@@ -239,7 +240,7 @@ def part_breach(machine, args):
         tower.close()
     if block["penalties"] != n or not block["acked"] or block["out_of_order"]:
         raise Failed(f"not every penalty came, in order: {block}")
-    begun, ended = block.pop("begun_ns"), block.pop("begun_ns", None) or block.pop("end_ns")
+    begun, ended = block.pop("begun_ns"), block.pop("end_ns")
     during, before = [], []
     for line in trace.read_text().splitlines():
         due, done, _ = map(int, line.split())
@@ -247,7 +248,7 @@ def part_breach(machine, args):
             during.append((done - due) / 1e6)
         elif done < begun:
             before.append((done - due) / 1e6)
-    return {**block, "trackers": info.get("trackers"), "api_during": len(during),
+    return {**block, "trackers": info["trackers"], "api_during": len(during),
             "api_during_p50_ms": percentile(during, 0.5), "api_during_p99_ms": percentile(during, 0.99),
             "api_during_max_ms": max(during, default=None), "api_before_p99_ms": percentile(before, 0.99),
             "api_all_p99_ms": api["p99_us"] / 1e3}  # fmt: skip
@@ -261,7 +262,7 @@ def part_overload(machine, args):
         calm = all_accepted(tower.add("--requests", 1500, "--connections", 64, "--fresh", "--registered", "--first",
                                       1000, "--rate", 200))
         rss = memory_mb(tower.vigild, "VmRSS")
-        flood = tower.add("--requests", 20000, "--connections", clients, "--fresh", "--registered", "--first", 10000,
+        flood = tower.add("--requests", args.flood, "--connections", clients, "--fresh", "--registered", "--first", 10000,
                           "--seconds", 60)  # fmt: skip
         rss_flood = memory_mb(tower.vigild, "VmHWM")
     finally:

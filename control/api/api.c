@@ -15,13 +15,14 @@
 #include "log/log.h"
 #include "meter/meter.h"
 
-#define NS_PER_S       UINT64_C(1000000000)
-#define TICK_MS        1000u
-#define STOP_TICK_MS   10u
-#define STOP_MIN_NS    (NS_PER_S / 20) /* until the last connections taken have shown up */
-#define STOP_IDLE_NS   (NS_PER_S / 2)  /* connections that have not begun a request */
-#define STOP_MAX_NS    (10 * NS_PER_S) /* requests that do not arrive */
-#define ARRIVAL_FACTOR 4u              /* a request may take so many times the timeout of silence */
+#define NS_PER_S        UINT64_C(1000000000)
+#define TICK_MS         1000u
+#define CROWDED_TICK_MS 100u
+#define STOP_TICK_MS    10u
+#define STOP_MIN_NS     (NS_PER_S / 20) /* until the last connections taken have shown up */
+#define STOP_IDLE_NS    (NS_PER_S / 2)  /* connections that have not begun a request */
+#define STOP_MAX_NS     (10 * NS_PER_S) /* requests that do not arrive */
+#define ARRIVAL_FACTOR  4u              /* a request may take so many times the timeout of silence */
 /* When places are short: how long a connection may be without a request, and how long a request may take to arrive. */
 #define CROWDED_IDLE_NS NS_PER_S
 #define CROWDED_BODY_NS (5 * NS_PER_S)
@@ -155,13 +156,19 @@ bool api_place(struct api *a)
 	return ok;
 }
 
-/* Once a second: those who only hold places would keep others from being taken at all. */
-static void relieve(struct api *a)
+/* Those who only hold places would keep others from being taken at all.  An eighth of the places is kept free of them; all
+   are closed while even the spare ones are taken, for then there may be a queue.  True: places are short. */
+static bool relieve(struct api *a)
 {
+	uint32_t max = a->cfg.max_connections;
+
 	pthread_mutex_lock(&a->lock);
-	if (taken(a) >= a->cfg.max_connections)
-		make_places(a, a->cfg.max_connections - a->cfg.max_connections / 8);
+	bool crowded = taken(a) >= max;
+
+	if (crowded)
+		make_places(a, taken(a) >= max + api_spare(&a->cfg) ? 0 : max - max / 8);
 	pthread_mutex_unlock(&a->lock);
+	return crowded;
 }
 
 static uint32_t conn_cnt(struct api *a)
@@ -206,7 +213,7 @@ static void on_tick(uv_timer_t *h)
 		stop_step(a);
 	} else {
 		cut_slow(a, (uint64_t)a->cfg.timeout_s * ARRIVAL_FACTOR * NS_PER_S);
-		relieve(a);
+		uv_timer_set_repeat(h, relieve(a) ? CROWDED_TICK_MS : TICK_MS);
 	}
 }
 

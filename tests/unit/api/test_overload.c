@@ -52,7 +52,7 @@ static void beyond_the_places_every_endpoint_answers_at_once_what_its_clients_tr
 
 	(void)state;
 	fake_reset();
-	fake.delay_ms = 4000;
+	fake.delay_ms = 2000;
 	for (unsigned i = 0; i < PLACES; i++) {
 		held[i] = client_connect(srv.port);
 		assert_true(client_send(held[i], raw, sz));
