@@ -338,7 +338,8 @@ size_t sending_row_encode(uint8_t out[SENDING_ROW_SZ_MAX], const struct sending_
 bool sending_row_decode(struct slice v, struct sending_row *r)
 {
 	if (v.sz < 21 || v.p[0] != ROW_VERSION || v.p[1] > TRACKER_REFUSED || v.p[1] == TRACKER_CONFIRMED ||
-	    v.p[2] > REASON_LAST || v.p[20] >= SENDING_TEXT_SZ || v.sz != 21u + v.p[20])
+	    v.p[2] > REASON_LAST || v.p[20] >= SENDING_TEXT_SZ || v.sz != 21u + v.p[20] ||
+	    memchr(v.p + 21, '\0', v.p[20]) != NULL)
 		return false;
 	*r = (struct sending_row){.state = v.p[1], .reason = v.p[2], .told = v.p[3]};
 	r->since = load_le32(v.p + 4);
