@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* --SECTION.KEY=VALUE.  False with why set. */
 static bool take_option(struct config_load *ld, const char *arg)
@@ -234,6 +235,30 @@ static int make_dir(const char *path, char *why)
 	return -err;
 }
 
+/* Who may write there may put another key, or another store, in place of ours. */
+static int check_dir(const char *path, char *why)
+{
+	char name[CONFIG_PATH_SZ];
+	struct stat st;
+
+	if (stat(path, &st) != 0)
+		return -errno;
+	log_printable(name, sizeof name, path);
+	if (st.st_uid != geteuid()) {
+		snprintf(why, CONFIG_WHY_SZ,
+			 "the directory %.900s belongs to user %u, not to the user running vigild", name,
+			 (unsigned)st.st_uid);
+		return -EPERM;
+	}
+	if (st.st_mode & (S_IWGRP | S_IWOTH)) {
+		snprintf(why, CONFIG_WHY_SZ,
+			 "others may write in the directory %.900s (mode %03o): run chmod go-w on it", name,
+			 (unsigned)(st.st_mode & 0777));
+		return -EPERM;
+	}
+	return 0;
+}
+
 int config_make_dirs(const struct config *cfg, char *why)
 {
 	char path[CONFIG_PATH_SZ];
@@ -252,5 +277,6 @@ int config_make_dirs(const struct config *cfg, char *why)
 	}
 	int rc = make_dir(cfg->data_dir, why);
 
-	return rc ? rc : make_dir(cfg->network_dir, why);
+	rc = rc ? rc : make_dir(cfg->network_dir, why);
+	return rc ? rc : check_dir(cfg->network_dir, why);
 }

@@ -7,7 +7,8 @@
               option).  Unknown sections and keys, values that do not fit, keys given twice and lines that are too
               long are errors; nothing is ignored or guessed.
               Whatever a sentence quotes, it is one line of printable ASCII (log_printable).
-   Passwords  A file that holds rpc.password and can be read by every user is refused.
+   Passwords  A file that holds rpc.password and can be read by every user is refused, and any file that every user can
+              write: it may name programs to run.
    Paths      `~/` at the start means $HOME.  Everything of one network lives in <data-dir>/<network>; sockets, store
               and key take their names there unless set.  Nothing is created here: see config_make_dirs.
    Threads    One thread, at start.  The struct is plain data and is not changed afterwards. */
@@ -115,8 +116,8 @@ void config_print_help(FILE *f);
 /* The sample configuration file: every key, commented out, at its default. */
 void config_print_sample(FILE *f);
 
-/* Creates data_dir and network_dir with mode 0700 where they are missing (parents of data_dir too).  0, or -errno
-   and why names the path. */
+/* Creates data_dir and network_dir with mode 0700 where they are missing (parents of data_dir too).  A network_dir that
+   is somebody else's, or that others may write in, is refused: -EPERM.  0, or -errno and why names the path. */
 int config_make_dirs(const struct config *cfg, char *why);
 
 #endif

@@ -175,6 +175,12 @@ bool config_read_file(struct config_load *ld, const char *path)
 
 	if (!buf)
 		return false;
+	if (st.st_mode & S_IWOTH) {
+		snprintf(ld->why, CONFIG_WHY_SZ,
+			 "every user can write the configuration file %s: run chmod o-w on it", path);
+		free(buf);
+		return false;
+	}
 	ld->file = path;
 	ld->line = 0;
 

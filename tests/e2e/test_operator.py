@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 
 import pytest
@@ -181,6 +182,53 @@ def test_A07_the_command_line_tool(world):
         capture_output=True, text=True, timeout=60 * SLOW, check=False,
     )  # fmt: skip
     assert done.returncode == 3 and "/nonexistent/d/signet/control.sock" in done.stderr
+
+
+class Lists(threading.Thread):
+    """A control socket that gives so many pages of trackers."""
+
+    def __init__(self, path, pages):
+        super().__init__(daemon=True)
+        self.pages, self.pid, self.peak_kb = pages, None, None
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(path)
+        self.listener.listen(1)
+        row = {"locator": "00" * 16, "state": "sent", "node": {"code": 0, "text": "x" * 300}}
+        self.page = json.dumps([row] * 1000)
+
+    def run(self):
+        conn, _ = self.listener.accept()
+        requests = conn.makefile("rb")
+        for number in range(1, self.pages + 1):
+            asked = json.loads(requests.readline())
+            if number == self.pages:
+                # Every page but the last has been printed.
+                status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+                self.peak_kb = int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1))
+            after = "null" if number == self.pages else f'"{number:08x}"'
+            conn.sendall(
+                f'{{"jsonrpc": "2.0", "id": {asked["id"]}, "result": '
+                f'{{"trackers": {self.page}, "next": {after}}}}}\n'.encode()
+            )
+        conn.close()
+
+
+@pytest.mark.parametrize("how", ["--all", "--lines"])
+def test_A04_a_list_of_any_length_takes_the_memory_of_a_page(programs, folder, how):
+    peak = {}
+    for pages in (2, 60):
+        path = str(folder / f"lists{pages}")
+        server = Lists(path, pages)
+        with open(folder / "out", "wb") as out:
+            tool = subprocess.Popen([path_of("vigil-cli"), "--socket", path, how, "gettrackers"], stdout=out)
+        server.pid = tool.pid
+        server.start()
+        assert tool.wait(60 * SLOW) == 0
+        server.join()
+        peak[pages] = server.peak_kb
+        with open(folder / "out", "rb") as out:
+            assert sum(line.count(b'"sent"') for line in out) == 1000 * pages
+    assert peak[60] < peak[2] + 2048, f"KB at the peak: {peak}"
 
 
 def test_the_slow_log_tells_what_took_long(world):
@@ -476,6 +524,26 @@ def test_a_key_that_others_may_read_refuses_the_start(alone, folder):
     shutil.copy(moved, key)
     key.write_bytes(key.read_bytes()[:31])
     refused(alone, "has 31 bytes instead of 32")
+
+
+def test_a_folder_that_others_may_write_in_refuses_the_start(alone, folder):
+    alone.start_control()
+    alone.control.terminate()
+    data = folder / "data" / "regtest"
+    for mode in (0o720, 0o777):
+        data.chmod(mode)
+        refused(alone, rf"others may write in the directory \S+ \(mode {mode:o}\)")
+    data.chmod(0o755)
+    alone.start_control()
+    alone.control.terminate()
+    if os.geteuid() == 0:
+        os.chown(data, 12345, -1)
+        refused(alone, "belongs to user 12345")
+
+
+def test_a_file_that_everybody_may_write_refuses_the_start(programs, folder):
+    status, said = run_vigild(folder, "--config", config_file(folder, "[tower]\nnetwork=regtest\n", 0o606))
+    assert status == 1 and "every user can write the configuration file" in said
 
 
 def test_a_password_that_everybody_may_read_refuses_the_start(programs, folder):
