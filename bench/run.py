@@ -203,8 +203,23 @@ def run_load(r, report):
         report["load"] = {**rows[-1], "rows": rows}
 
 
+def run_api(r, report):
+    argv = [sys.executable, r.script("bench/api/api.py"), "--build-dir", r.args.build_dir]
+    if r.args.quick:
+        argv += ["--rounds", "1", "--requests", "200", "--breaches", "50", "--flood", "600", "--appointments", "4000",
+                 "--expiring", "1000", "--one-user", "500"]
+    else:
+        free = shutil.disk_usage(os.environ.get("TMPDIR") or "/var/tmp").free
+        if free < (10 << 30):
+            report["notes"] = ["api: no room on the disk for 5,000,000 appointments (TMPDIR chooses the place)"]
+            argv += ["--only", "add,breach,overload"]
+    out = report["api"] = r.json_of(argv, 200 if r.args.quick else 3600)["api"]
+    check(report, f"api: every appointment has its receipt, {out['breach']['penalties']} penalties came, in order",
+          out["breach"]["penalties"] == out["breach"]["breaches"])
+
+
 RUN = {"txid": run_txid, "scan": run_scan, "index": run_index, "path": run_path, "latency": run_latency,
-       "load": run_load, "idle": run_idle}  # fmt: skip
+       "load": run_load, "api": run_api, "idle": run_idle}  # fmt: skip
 
 
 # --- the report -------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ where there were rounds.  A section that was not run or is not built is absent, 
 
 import dataclasses
 
-SECTIONS = ("txid", "scan", "index", "path", "latency", "load", "idle")
+SECTIONS = ("txid", "scan", "index", "path", "latency", "load", "api", "idle")
 
 TITLES = {
     "txid": "Transaction ids and merkle roots",
@@ -15,6 +15,7 @@ TITLES = {
     "path": "The whole path, TCP in to hits out",
     "latency": "From the last byte of a block",
     "load": "Time to ready",
+    "api": "Clients, breaches and millions of appointments at a time",
     "idle": "A dataplane without anything to do",
 }
 
@@ -43,6 +44,12 @@ METHODS = {
     "load": "bench/load/load.py. A store of random appointments with blobs of 350 bytes; from the dataplane's connection "
             "to the moment it watches every locator of it, over the link. The dataplane's own count must be the "
             "store's.",
+    "api": "bench/api/api.py. A real vigild with a stub in the dataplane's place. Appointments are signed before the clock "
+           "starts and sent over kept connections; every receipt is checked. Processor time of vigild for each stands "
+           "beside one public-key recovery plus one signature of libsecp256k1, and the latency of 64 clients at a fifth "
+           "of the full rate beside one synced write of 4 KiB in the same folder, measured in the same round. Then one "
+           "block with thousands of breaches while clients add, more clients than places, and a store of millions in "
+           "which one user and many users at one height are deleted while blocks come.",
     "idle": "bench/path/path.py. Processor time of a vigil-dataplane that is connected to a silent node, as a share of "
             "one processor, all roles on one lcore.",
 }  # fmt: skip
@@ -83,6 +90,25 @@ FIGURES = (
     Figure("path", ("path", "tcp_only_gbit_s"), "TCP only", "Gbit/s"),
     Figure("path", ("path", "vs_tcp"), "path / TCP only", "x", bar=0.85),
     Figure("path", ("path", "blocks_s"), "blocks", "blocks/s", digits=0),
+    Figure("api", ("api", "add", "crypto_us", "both_us"), "one recovery and one signature", "us", digits=1),
+    Figure("api", ("api", "add", "disk_us", "write_sync_p50_us"), "one synced write", "us", digits=0),
+    Figure("api", ("api", "add", "paced", "rate"), "64 clients, paced", "appointments/s", digits=0),
+    Figure("api", ("api", "add", "paced", "p99_us"), "", "us to the receipt, p99", digits=0),
+    Figure("api", ("api", "add", "paced", "p99_vs_disk"), "", "x one synced write", digits=1, bar=AtMost(5)),
+    Figure("api", ("api", "breach", "breaches"), "breaches in one block", digits=0),
+    Figure("api", ("api", "breach", "last_ms"), "", "ms to the last penalty", digits=0),
+    Figure("api", ("api", "breach", "ack_ms"), "", "ms until all is durable", digits=0),
+    Figure("api", ("api", "breach", "api_p99_ms"), "", "ms to a receipt meanwhile, p99", digits=0, bar=AtMost(100)),
+    Figure("api", ("api", "overload", "flood", "accepted_s"), "8 clients for each place", "accepted/s", digits=0),
+    Figure("api", ("api", "overload", "flood", "unavailable_p99_us"), "", "ms to a 503, p99", scale=1e-3, digits=0),
+    Figure("api", ("api", "store", "appointments"), "store", "appointments", digits=0),
+    Figure("api", ("api", "store", "ready_seconds"), "", "s to ready", bar=AtMost(20)),
+    Figure("api", ("api", "store", "rss_peak_mb"), "", "MB resident, at most", digits=0, bar=AtMost(1024)),
+    Figure("api", ("api", "store", "delete_user", "delay_ms"), "deleting one user", "ms more for a block", digits=0,
+           bar=AtMost(50)),
+    Figure("api", ("api", "store", "delete_many", "delay_ms"), "deleting many", "ms more for a block", digits=0,
+           bar=AtMost(50)),
+    Figure("api", ("api", "store", "space_back"), "disk space that comes back", "of what was deleted"),
     Figure("idle", ("idle_cpu",), "idle dataplane", "of a processor", digits=4, bar=AtMost(0.02)),
     Figure("idle", ("idle_rss_mb",), "idle dataplane, memory", "MB resident", digits=0, bar=AtMost(200)),
 )
@@ -103,10 +129,15 @@ ROWS = {
                                                      ("broadcast_p50", "us to penalty, median", 1, 0, None),
                                                      ("broadcast_p99", "us to penalty, p99", 1, 0,
                                                       AtMost(3000)))),
+    "api_closed": ("api", "connections", "{} clients", (("accepted_s", "appointments/s", 1, 0, None),
+                                                        ("vs_crypto", "x recovery + signature", 1, 2, AtMost(2.5)),
+                                                        ("syncs_s", "syncs/s", 1, 0, None))),
     "load": ("load", "locators", "{:,} appointments", (("seconds", "s until all are watched", 1, 2, AtMost(10)),
                                                       ("start_to_loaded_seconds", "s from vigild's start", 1, 2, None))),
 }  # fmt: skip
-# Some bars are of a size: an index that no cache holds, a store of millions, blocks near the limit.
+# Some bars are of a number of clients: with few there is nothing to share.
+CLIENTS_FOR_BAR = 64
+# Some are of a size: an index that no cache holds, a store of millions, blocks near the limit.
 LOCATORS_FOR_BAR = 10_000_000
 OF_MANY_LOCATORS = {("scan", "vs_plain"), ("index", "vs_judy"), ("index", "bytes_per_locator"), ("load", "seconds")}
 MB_FOR_BAR = 3.5
@@ -114,6 +145,8 @@ OF_LARGE_BLOCKS = {("latency", "hit_p99"), ("latency", "broadcast_p99")}
 
 
 def _applies(section, key, holder):
+    if (section, key) == ("api", "vs_crypto"):
+        return holder["connections"] >= CLIENTS_FOR_BAR
     if (section, key) in OF_MANY_LOCATORS:
         return holder["locators"] >= LOCATORS_FOR_BAR
     if (section, key) in OF_LARGE_BLOCKS:
@@ -175,6 +208,8 @@ def _line(section, label, unit, digits, holder, key, scale, bar):
 def rows_of(report, key):
     """The elements of a list section, the sizes of block of the latencies among them."""
     found = report.get(key)
+    if key == "api_closed":
+        return report.get("api", {}).get("add", {}).get("closed", [])
     if key == "latency_us" and found:
         return [{"block": size, **row} for size, row in found.get("by_size", {}).items()]
     if isinstance(found, dict):

@@ -12,7 +12,7 @@ import pytest
 
 from lab.programs import BUILD, PROJECT, SLOW
 
-SECTIONS = {"txid", "scan", "index", "path", "latency", "load", "idle"}
+SECTIONS = {"txid", "scan", "index", "path", "latency", "load", "api", "idle"}
 SCAN = BUILD / "bench" / "scan" / "vigil-bench-scan"
 TINY_SCAN = ["--locators", "2000", "--blocks", "2", "--block-bytes", "100000", "--rounds", "2", "--sample-ms", "1"]
 
@@ -22,7 +22,7 @@ def run(argv, seconds=60):
 
 
 def bench(*options, build=BUILD):
-    return run([sys.executable, PROJECT / "bench/run.py", "--build-dir", build, *options], 200)
+    return run([sys.executable, PROJECT / "bench/run.py", "--build-dir", build, *options], 240)
 
 
 def above_zero(o, *keys, spread=False):
@@ -64,6 +64,13 @@ def test_figures_are_plain_numbers_with_their_spread_beside_them(quick):
     assert len(report["latency_us"]["by_size"]) == 2
     assert 0 <= report["idle_cpu"] <= 1.1
     above_zero(report["load"], "locators", "seconds")
+    for row in report["api"]["add"]["closed"]:
+        above_zero(row, "connections", "accepted_s", "vs_crypto", "syncs_s", spread=False)
+    flood = report["api"]["overload"]["flood"]
+    assert flood["accepted"] > 0 and flood["unavailable"] == flood["retryable"]
+    assert flood["refused"] == flood["unanswered"] == 0
+    above_zero(report["api"]["breach"], "breaches", "last_ms", "api_p99_ms")
+    above_zero(report["api"]["store"], "appointments", "ready_seconds", "rss_peak_mb")
 
 
 def test_what_was_planted_was_found(quick):

@@ -212,22 +212,13 @@ def bench(folder, *options):
     return done
 
 
-def test_the_benchmark_of_the_api_prints_its_figures_and_leaves_nothing(programs, tmp_path):
-    done = bench(
-        tmp_path, "--requests", "200", "--breaches", "50", "--appointments", "4000", "--expiring", "1000",
-        "--one-user", "500", "--flood", "600",
-    )  # fmt: skip
+def test_the_benchmark_deletes_what_it_says_and_leaves_nothing(programs, tmp_path):
+    """Its other parts are run by the quick run of the whole benchmark."""
+    done = bench(tmp_path, "--only", "store", "--appointments", "4000", "--expiring", "1000", "--one-user", "500")
     assert done.returncode == 0, done.stderr
-    out = json.loads(done.stdout)["api"]
-    assert [row["connections"] for row in out["add"]["closed"]] == [1, 16, 64, 256]
-    for row in (*out["add"]["closed"], out["add"]["paced"]):
-        assert row["accepted_s"] > 0 and row["vs_crypto"] > 1 and 0 < row["p50_us"] <= row["p99_us"]
-    assert out["breach"]["penalties"] == 50 and out["breach"]["out_of_order"] == 0
-    flood = out["overload"]["flood"]
-    assert flood["accepted"] > 0 and flood["unavailable"] == flood["retryable"]
-    assert flood["refused"] == flood["unanswered"] == 0
-    assert out["store"]["delete_many"]["deletes"] == 1500
-    assert out["store"]["ready_seconds"] > 0 and out["store"]["calm"]["ack_ms"] > 0
+    out = json.loads(done.stdout)["api"]["store"]
+    assert out["delete_many"]["deletes"] == 1500
+    assert out["ready_seconds"] > 0 and out["calm"]["ack_ms"] > 0
     assert not list(tmp_path.iterdir())
 
 
