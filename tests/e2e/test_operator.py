@@ -1,5 +1,6 @@
 """What an operator meets: the admin commands, the log, the metrics, signals, files and their modes."""
 
+import ctypes
 import http.client
 import json
 import os
@@ -605,5 +606,50 @@ def test_O02_the_service_manager_is_told(programs, folder, monkeypatch, which):
         program.terminate()
         assert manager.heard("STOPPING=1") == ["STOPPING=1"]
         assert manager.said.index("READY=1") < manager.said.index("STOPPING=1")
+    finally:
+        tower.kill()
+
+
+class Frozen:
+    """One thread of a program stands still; the others do not notice."""
+
+    SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, tid):
+        self.tid = tid
+        self.libc = ctypes.CDLL(None, use_errno=True)
+
+    def _ptrace(self, what):
+        if self.libc.ptrace(what, self.tid, None, None) != 0:
+            pytest.skip(f"this system lets nobody trace: {os.strerror(ctypes.get_errno())}")
+
+    def __enter__(self):
+        self._ptrace(self.SEIZE)
+        self._ptrace(self.INTERRUPT)
+        os.waitpid(self.tid, self.WALL)
+
+    def __exit__(self, *_):
+        self._ptrace(self.DETACH)
+
+
+def test_a_hung_lcore_ends_the_signs_of_life(programs, folder, monkeypatch):
+    if not linked_to_systemd("vigil-dataplane"):
+        pytest.skip("built without libsystemd")
+    manager = Manager(folder, monkeypatch)
+    tower = Tower(folder, Memif(folder))
+    tower.lcores = "0@0,1@1"
+    try:
+        tower.start_dataplane()
+        wait_until(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
+        tasks = pathlib.Path(f"/proc/{tower.dataplane.pid}/task")
+        (worker,) = [t.name for t in tasks.iterdir() if "worker" in (t / "comm").read_text()]
+        with Frozen(int(worker)):
+            time.sleep(1)  # one that was due may still come
+            manager.heard("")
+            cnt = len(manager.heard("WATCHDOG=1"))
+            time.sleep(2)
+            assert len(manager.heard("WATCHDOG=1")) == cnt, "the other lcore covers it"
+        wait_until(lambda: len(manager.heard("WATCHDOG=1")) > cnt, "signs of life again")
+        tower.dataplane.terminate()
     finally:
         tower.kill()
