@@ -235,7 +235,8 @@ static void follow(struct change *c)
 		t->unsettled_height = t->tip.height;
 	for (size_t i = 0; i < c->note_cnt; i++) {
 		tell(t, &c->notes[i]);
-		if (c->notes[i].kind == NOTE_CREATED && penalty_followed(t, &c->notes[i].penalty))
+		if (c->notes[i].kind == NOTE_CREATED &&
+		    penalty_followed(t, &c->notes[i].penalty, c->notes[i].height))
 			continue;
 		if (!hash256_is_zero(&c->notes[i].penalty))
 			penalty_review(t, &c->notes[i].penalty);

@@ -169,13 +169,14 @@ void penalty_review(struct tower *t, const struct hash256 *txid)
 		overdue_set(t, p, false);
 }
 
-bool penalty_followed(struct tower *t, const struct hash256 *txid)
+bool penalty_followed(struct tower *t, const struct hash256 *txid, uint32_t dispute_height)
 {
 	struct penalty *p = penalty_find(t, txid);
 
 	if (p == NULL || p->idle)
 		return false;
 	p->committed = true;
+	p->dispute_height = dispute_height;
 	return true;
 }
 

@@ -228,7 +228,7 @@ bool penalty_open_tracker(struct tower *t, const struct hash256 *txid, struct ap
 void penalty_review(struct tower *t, const struct hash256 *txid);
 /* The same after a tracker has come that needs it sent, or may need it sent: nothing is read for a penalty that is under
    way already, of which a block can bring thousands.  False: penalty_review must look. */
-bool penalty_followed(struct tower *t, const struct hash256 *txid);
+bool penalty_followed(struct tower *t, const struct hash256 *txid, uint32_t dispute_height);
 void penalties_forget_uncommitted(struct tower *t);
 /* The link's peers are others from now on. */
 void penalties_forget_peers(struct tower *t);
