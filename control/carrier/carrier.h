@@ -5,6 +5,7 @@
    Nodes    Each node is probed (getblockchaininfo: its network, tip, warnings and pruning) before it gets its first
             transaction, every 30 s after that and, while it is not usable, with a back-off of 1 s doubling to 30 s.
             A node on another network, one that refuses our credentials and one that is warming up are not usable.
+            Where getblockchaininfo is not allowed, the genesis block tells the network, and nothing is known of the tip.
             One that answers the probe and then refuses to take a penalty (403 for the method, no such method, an
             internal error) is tried again with delays that double to 5 minutes, until it judges one.
    Order    There is no first node and no failover: a transaction goes to every usable node at the same time, because

@@ -47,6 +47,7 @@ struct node {
 	enum carrier_node_state state;
 	char error[192], warning[96];
 	bool two_params;
+	bool limited;     /* may not call getblockchaininfo; until it is not usable any more */
 	uint64_t lost_at; /* uv_now when it was last usable, or at start */
 	bool alarmed;
 	bool suspect; /* refused a penalty that its probe promised to take, and has not judged one since */

@@ -19,6 +19,8 @@
 
 static const char probe_body[] =
 	"{\"jsonrpc\":\"1.0\",\"id\":\"vigil\",\"method\":\"getblockchaininfo\",\"params\":[]}";
+static const char genesis_body[] =
+	"{\"jsonrpc\":\"1.0\",\"id\":\"vigil\",\"method\":\"getblockhash\",\"params\":[0]}";
 
 /* --- credentials -------------------------------------------------------------------------------------------- */
 
@@ -140,6 +142,7 @@ static void node_set_state(struct node *n, enum carrier_node_state s, const char
 			 log_str("why", error));
 	tell_news(n);
 	if (s != CARRIER_USABLE) {
+		n->limited = false;
 		node_flush(n);
 		return;
 	}
@@ -206,6 +209,33 @@ static void take_chain(struct node *n, const struct carrier_chain_info *info)
 	look_at_pruning(n, info);
 }
 
+static void on_genesis(void *arg, const struct http_reply *r)
+{
+	struct node *n = arg;
+	struct carrier *c = n->carrier;
+	struct carrier_verdict v;
+	bool right_chain;
+	char text[192];
+
+	n->probing = false;
+	if (r->status == 0) {
+		node_set_state(n, CARRIER_DOWN, r->error);
+	} else {
+		carrier_judge_genesis(&v, &right_chain, r->status, r->body, r->sz, c->network);
+		if (v.outcome != OUTCOME_ACCEPTED) {
+			snprintf(text, sizeof(text), "getblockhash: %s", v.text);
+			node_set_state(n, node_state_after(v.outcome), text);
+		} else if (!right_chain) {
+			node_set_state(n, CARRIER_WRONG_CHAIN, "its genesis block is not ours");
+		} else {
+			n->limited = true;
+			node_set_state(n, CARRIER_USABLE, "");
+		}
+	}
+	if (!c->freed)
+		probe_later(n);
+}
+
 static void on_probe_done(void *arg, const struct http_reply *r)
 {
 	struct node *n = arg;
@@ -219,6 +249,11 @@ static void on_probe_done(void *arg, const struct http_reply *r)
 		node_set_state(n, CARRIER_DOWN, r->error);
 	} else {
 		carrier_judge_chain(&v, &info, r->status, r->body, r->sz, c->network);
+		/* A user who may send, but not look around (btcd: rpclimituser; bitcoind: rpcwhitelist). */
+		if (v.outcome == OUTCOME_FORBIDDEN)
+			n->probing = node_post(n, genesis_body, sizeof(genesis_body) - 1, on_genesis, n);
+		if (n->probing)
+			return;
 		if (v.outcome != OUTCOME_ACCEPTED) {
 			snprintf(text, sizeof(text), "getblockchaininfo: %s", v.text);
 			node_set_state(n, node_state_after(v.outcome), text);
@@ -247,7 +282,10 @@ void node_probe(struct node *n)
 			probe_later(n);
 		return;
 	}
-	n->probing = node_post(n, probe_body, sizeof(probe_body) - 1, on_probe_done, n);
+	if (n->limited) /* each attempt would be an error in its log */
+		n->probing = node_post(n, genesis_body, sizeof(genesis_body) - 1, on_genesis, n);
+	else
+		n->probing = node_post(n, probe_body, sizeof(probe_body) - 1, on_probe_done, n);
 	if (!n->probing)
 		probe_later(n);
 }

@@ -136,8 +136,9 @@ static enum node_reason btcd_reason_of(const char *text)
 		const char *words;
 		enum node_reason reason;
 	} table[] = {
-		{"already have transaction", REASON_IN_MEMPOOL},
-
+		/* Says so of an orphan as well, which it keeps beside its mempool, and a penalty that came by P2P first may
+		   be one: whether it has it is still to be asked. */
+		{"already have transaction", REASON_INPUTS},
 		{"orphan transaction", REASON_INPUTS},
 		{"does not exist or has already been spent", REASON_INPUTS},
 
@@ -301,7 +302,11 @@ static void judge_error(struct carrier_verdict *v, int32_t code, const char *tex
 	case RPC_OUT_OF_MEMORY:
 	case RPC_DATABASE:
 	case RPC_INTERNAL:
-		set(v, OUTCOME_SICK, code, text);
+		/* btcd's rpclimituser has this code too. */
+		if (strncmp(text, "limited user", 12) == 0)
+			set(v, OUTCOME_FORBIDDEN, code, text);
+		else
+			set(v, OUTCOME_SICK, code, text);
 		return;
 	}
 	set(v, OUTCOME_NO_VERDICT, code, text);
@@ -393,6 +398,23 @@ void carrier_judge_chain(struct carrier_verdict *v, struct carrier_chain_info *i
 		info->blocks = u32_of(result, "blocks");
 		info->headers = u32_of(result, "headers");
 		info->initial_download = json_is_true(json_object_get(result, "initialblockdownload"));
+	}
+	json_decref(root);
+}
+
+void carrier_judge_genesis(struct carrier_verdict *v, bool *right_chain, long http, const char *body, size_t sz,
+			   const struct network *net)
+{
+	json_t *root, *result = carrier_result(v, http, body, sz, &root);
+	const char *text = json_string_value(result);
+	struct hash256 said;
+
+	*right_chain = false;
+	if (text != NULL && hash256_from_display(&said, text)) {
+		set(v, OUTCOME_ACCEPTED, 0, "");
+		*right_chain = hash256_eq(&said, &net->genesis_hash);
+	} else if (result != NULL) {
+		set(v, OUTCOME_NO_VERDICT, 0, "getblockhash gives no hash");
 	}
 	json_decref(root);
 }

@@ -13,7 +13,7 @@ enum carrier_outcome {
 	OUTCOME_BUSY,      /* 503: its work queue is full, ask again in a moment */
 	OUTCOME_STOPPING,  /* 503 otherwise: it shuts down */
 	OUTCOME_AUTH,      /* 401 */
-	OUTCOME_FORBIDDEN, /* 403: address or method not allowed */
+	OUTCOME_FORBIDDEN, /* 403, or btcd's words: address or method not allowed */
 	OUTCOME_PARAMS,    /* it does not know the third parameter (before v25, btcd): ask with two */
 	OUTCOME_NO_METHOD, /* -32601, or 404 without JSON: no such method, or this is not a node's RPC */
 	OUTCOME_MALFORMED, /* -32600, -32700, -3, -8, 400, 405, 413: it does not take what we wrote; ours to mend */
@@ -52,6 +52,10 @@ struct carrier_chain_info {
 /* The answer to getblockchaininfo.  OUTCOME_ACCEPTED: *info is filled. */
 void carrier_judge_chain(struct carrier_verdict *v, struct carrier_chain_info *info, long http,
 			 const char *body, size_t sz, const struct network *net);
+
+/* The answer to "getblockhash 0", which says which network it is to who may not call getblockchaininfo. */
+void carrier_judge_genesis(struct carrier_verdict *v, bool *right_chain, long http, const char *body, size_t sz,
+			   const struct network *net);
 
 /* --- looking things up (section 17.4) ------------------------------------------------------------------------ */
 

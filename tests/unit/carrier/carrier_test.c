@@ -644,6 +644,43 @@ static void T22_a_penalty_that_the_node_has_is_no_refusal(void **state)
 	world_free(w, 1);
 }
 
+static void orphan_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	missing_node(n, q, r);
+	if (asks(q, "sendrawtransaction"))
+		r->body = ERROR_OF("-26", "TX rejected: already have transaction in mempool " SPENDER_HEX);
+	if (asks(q, "gettxspendingprevout"))
+		r->body = ERROR_OF("-32603", "limited user not authorized for this method");
+}
+
+static void pool_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	orphan_node(n, q, r);
+	if (asks(q, "getrawtransaction")) {
+		r->status = 200;
+		r->body = "{\"result\":{\"txid\":\"00\"},\"error\":null}";
+	}
+}
+
+/* btcd: what it "already has in mempool" may wait beside it for an input that never comes. */
+static void an_orphan_of_btcds_is_not_taken_for_a_penalty_in_its_mempool(void **state)
+{
+	struct world *w = world_new(1, orphan_node, NULL, NULL);
+
+	(void)state;
+	submit_real(w);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_REFUSED);
+	assert_int_equal(w->got.of[0].a.reason, REASON_INPUTS);
+	assert_non_null(strstr(w->got.of[0].text, "the disputed output is spent"));
+	world_free(w, 1);
+	w = world_new(1, pool_node, NULL, NULL);
+	submit_real(w);
+	assert_int_equal(w->got.of[0].a.verdict, NODE_ACCEPTED);
+	assert_int_equal(w->got.of[0].a.reason, REASON_IN_MEMPOOL);
+	assert_int_equal(w->node[0].lookups, 1);
+	world_free(w, 1);
+}
+
 static void conflict_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
 {
 	missing_node(n, q, r);
@@ -710,6 +747,76 @@ static void a_node_that_does_not_let_us_send_is_not_hammered(void **state)
 	assert_true(submitted >= 2 && submitted <= 4); /* at 0, 1 and 3 s */
 	assert_int_equal(w->node[0].sends, submitted);
 	assert_int_equal(w->got.of[0].a.verdict, NODE_UNREACHABLE);
+	world_free(w, 1);
+}
+
+#define MAIN_GENESIS    "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"
+#define REGTEST_GENESIS "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206"
+
+/* As btcd answers its rpclimituser. */
+static void limited_node(const struct fake_request *q, struct fake_reply *r, const char *genesis)
+{
+	r->status = 200;
+	if (is_probe(q)) {
+		r->body = "{\"result\":null,\"error\":{\"code\":-32603,"
+			  "\"message\":\"limited user not authorized for this method\"}}";
+	} else if (strcmp(q->method, "getblockhash") == 0) {
+		assert_non_null(strstr(q->body, "\"params\":[0]"));
+		r->body = genesis;
+	} else {
+		accept_tx(q, r);
+	}
+}
+
+static void limited_on_regtest(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	(void)n;
+	limited_node(q, r, "{\"result\":\"" REGTEST_GENESIS "\",\"error\":null}");
+}
+
+static void limited_on_main(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	(void)n;
+	limited_node(q, r, "{\"result\":\"" MAIN_GENESIS "\",\"error\":null}");
+}
+
+static void forbidding_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	(void)n;
+	(void)q;
+	r->status = 403;
+	r->body = "";
+}
+
+static void a_user_who_may_only_send_is_enough(void **state)
+{
+	struct world *w = world_new(2, limited_on_regtest, limited_on_main, NULL);
+	struct carrier_node_info info;
+
+	(void)state;
+	submit(w, 1);
+	assert_true(RUN_UNTIL(w, w->got.cnt == 1, 5000));
+	assert_int_equal(w->got.of[0].a.verdict, NODE_ACCEPTED);
+	assert_int_equal(w->node[0].sends, 1);
+	assert_int_equal(w->node[1].sends, 0);
+	carrier_node_info_get(w->carrier, 0, &info);
+	assert_int_equal(info.state, CARRIER_USABLE);
+	carrier_node_info_get(w->carrier, 1, &info);
+	assert_int_equal(info.state, CARRIER_WRONG_CHAIN);
+	world_free(w, 2);
+}
+
+static void a_node_that_allows_nothing_is_shown_as_refusing(void **state)
+{
+	struct world *w = world_new(1, forbidding_node, NULL, NULL);
+	struct carrier_node_info info = {0};
+
+	(void)state;
+	assert_true(RUN_UNTIL(w, (carrier_node_info_get(w->carrier, 0, &info), info.state != CARRIER_UNKNOWN),
+			      5000));
+	assert_int_equal(info.state, CARRIER_REFUSED);
+	assert_non_null(strstr(info.error, "403"));
+	assert_int_equal(w->node[0].sends, 0);
 	world_free(w, 1);
 }
 
@@ -964,9 +1071,12 @@ int main(void)
 		cmocka_unit_test(an_old_node_is_asked_with_two_parameters),
 		cmocka_unit_test(a_missing_input_is_explained),
 		cmocka_unit_test(T22_a_penalty_that_the_node_has_is_no_refusal),
+		cmocka_unit_test(an_orphan_of_btcds_is_not_taken_for_a_penalty_in_its_mempool),
 		cmocka_unit_test(a_conflict_names_the_transaction_in_the_way),
 		cmocka_unit_test(a_lookup_that_fails_leaves_the_verdict),
 		cmocka_unit_test(a_node_that_does_not_let_us_send_is_not_hammered),
+		cmocka_unit_test(a_user_who_may_only_send_is_enough),
+		cmocka_unit_test(a_node_that_allows_nothing_is_shown_as_refusing),
 		cmocka_unit_test(a_sick_node_is_shown_and_another_one_takes_over),
 		cmocka_unit_test(T23_a_node_that_shuts_down_is_down),
 		cmocka_unit_test(T23_a_node_that_stays_away_is_told_once_and_so_is_its_return),

@@ -143,6 +143,7 @@ static void btcds_words_have_the_same_reasons(void **state)
 		const char *text;
 		enum node_reason reason;
 	} rows[] = {
+		{-26, "already have transaction in mempool " TXID, REASON_INPUTS}, /* or as an orphan */
 		{-25,
 		 "orphan transaction " TXID " references outputs of unknown or fully-spent transaction " TXID,
 		 REASON_INPUTS},
@@ -200,7 +201,6 @@ static void btcds_words_have_the_same_reasons(void **state)
 		/* Nobody else is read so. */
 		assert_int_equal(carrier_reason_of(rows[i].text), REASON_OTHER);
 	}
-	check(200, -26, "TX rejected: already have transaction in mempool " TXID, OUTCOME_ACCEPTED, 0);
 	check(200, -27, "TX rejected: transaction already exists in blockchain", OUTCOME_ACCEPTED, 0);
 }
 
@@ -240,7 +240,6 @@ static void known_or_confirmed_is_acceptance(void **state)
 	check(500, -26, "txn-already-in-mempool", OUTCOME_ACCEPTED, 0);
 	check(500, -26, "txn-already-known", OUTCOME_ACCEPTED, 0);
 	check(500, -26, "txn-same-nonwitness-data-in-mempool", OUTCOME_ACCEPTED, 0);
-	check(500, -26, "TX rejected: already have transaction " TXID, OUTCOME_ACCEPTED, 0);
 }
 
 static void a_sick_or_starting_node_says_nothing_about_the_transaction(void **state)
@@ -258,6 +257,7 @@ static void a_sick_or_starting_node_says_nothing_about_the_transaction(void **st
 	check(500, -7, "Out of memory", OUTCOME_SICK, -7);
 	check(500, -20, "Database error", OUTCOME_SICK, -20);
 	check(500, -32603, "Internal error", OUTCOME_SICK, -32603);
+	check(200, -32603, "limited user not authorized for this method", OUTCOME_FORBIDDEN, -32603);
 	check(500, -5, "No such mempool or blockchain transaction", OUTCOME_NO_VERDICT, -5);
 	check(500, -4242, "a code of a version to come", OUTCOME_NO_VERDICT, -4242);
 	check(500, -1, "sendrawtransaction hexstring ( maxfeerate )", OUTCOME_PARAMS, -1);
