@@ -113,8 +113,9 @@ class Lab:
         self.towers.append(tower)
         return tower
 
-    def client(self, tower, rng, form=CURRENT):
-        client = Client("127.0.0.1", tower.port, rng.randrange(1, secp.N), form=form)
+    def client(self, tower, rng, form=CURRENT, generation=CURRENT):
+        secret = rng.randrange(1, secp.N)
+        client = Client("127.0.0.1", tower.port, secret, generation, form)
         client.timeout *= SLOW
         client.netns = tower.control_namespace
         wait_until(lambda: registered(client), "the tower to take registrations")

@@ -22,7 +22,7 @@ def btcd_program():
 
 
 class Scene:
-    """A btcd with a chain that has segwit, a tower at it, and a user."""
+    """A btcd with a chain that has segwit, a tower at it, and a user of either generation."""
 
     def __init__(self, lab, rng, program, coins=4, tls=False):
         self.lab, self.rng = lab, rng
@@ -34,14 +34,14 @@ class Scene:
         self.tower = self.client = None
         self.spare = []  # channels
 
-    def tower_at(self, device, rpc=True, password=btcd.PASSWORD):
+    def tower_at(self, device, rpc=True, user=btcd.USER, password=btcd.PASSWORD):
         """Not started."""
         self.tower = self.lab.tower(self.node, device)
         self.tower.control_namespace = self.lab.namespace
         if rpc:
             self.tower.settings["rpc"] = {
                 "connect": self.node.rpc_address,
-                "user": btcd.USER,
+                "user": user,
                 "password": password,
             }
             if self.node.certificate:
@@ -51,7 +51,7 @@ class Scene:
 
     def start_tower(self, device=AfPacket, form=CURRENT, **options):
         self.tower_at(device, **options).start()
-        self.client = self.lab.client(self.tower, self.rng, form)
+        self.client = self.lab.client(self.tower, self.rng, form, generation=form)
         self.synced()
 
     def channels(self, count=1):
@@ -166,6 +166,35 @@ def test_btcds_rpc_over_tls_takes_a_penalty_and_gives_its_verdict(scene):
         lambda: [n for n in scene.tower.info()["nodes"] if n["accepted_total"]], "btcd's verdict"
     )
     assert nodes[0]["state"] == "usable"
+
+
+@pytest.mark.parametrize("scene", ["tls"], indirect=True)
+def test_an_operator_who_forgot_that_btcd_speaks_tls_is_told(scene):
+    tower = scene.tower_at(AfPacket)
+    tower.settings["rpc"]["connect"] = scene.node.rpc_address
+    del tower.settings["rpc"]["certificate"]
+    tower.start()
+    (shown,) = wait_until(
+        lambda: [n for n in tower.info()["nodes"] if n["state"] != "unknown"], "the first probe"
+    )
+    assert shown["state"] == "down" and "https://" in shown["error"], shown
+    scene.synced()
+
+
+def test_btcds_limited_user_is_enough_for_penalties_and_for_what_became_of_them(scene):
+    """It may send transactions and look for them, but not call getblockchaininfo."""
+    node, channels = scene.node, scene.channels(2)
+    good, late = (c.breach() for c in channels)
+    scene.start_tower(user=btcd.LIMITED_USER, password=btcd.LIMITED_PASSWORD)
+    (shown,) = scene.tower.info()["nodes"]
+    assert shown["state"] == "usable", shown
+    for b in (good, late):
+        scene.client.add_breach(b)
+    node.submit([good.dispute, late.dispute, channels[1].penalty(late.dispute, fee=20_000)])
+    row = scene.wait_row(good.penalty, "btcd's verdict", lambda r: r["state"] == "sent")
+    assert row["node"]["code"] == 0
+    row = scene.wait_row(late.penalty, "the refusal", lambda r: r["state"] == "refused")
+    assert "output is spent" in row["node"]["text"], row["node"]
 
 
 def breached(scene, spare=0):
@@ -406,8 +435,10 @@ def test_what_btcd_refuses_is_kept_shown_with_its_reason_and_sent_again(scene):
     scene.synced()
     for b, before in zip(breaches, rows):
         scene.wait_row(b.penalty, "another try", lambda r, n=before["tries"]: r["tries"] > n)
-    row = scene.wait_row(late.penalty, "the next refusal", lambda r: r["node"]["code"] == -25)
-    assert row["state"] == "refused" and "orphan" in row["node"]["text"], row["node"]
+    row = scene.wait_row(
+        late.penalty, "the next refusal", lambda r: "output is spent" in r["node"]["text"]
+    )
+    assert row["state"] == "refused", row
     # A miner may take what a node would not.
     node.submit([cheap.penalty])
     scene.wait_row(cheap.penalty, "the confirmation", confirmed)
@@ -423,7 +454,7 @@ def test_a_penalty_that_btcd_has_already_is_no_refusal(scene):
         scene.client.add_breach(b)
     node.send(pooled.dispute, pooled.penalty)
     node.submit([pooled.dispute, mined.dispute, mined.penalty])
-    for b, word in ((pooled, "already have"), (mined, "confirmed")):
+    for b, word in ((pooled, "already in the mempool"), (mined, "confirmed")):
         row = scene.wait_row(b.penalty, "btcd's verdict", lambda r: r["node"]["text"] != "")
         assert row["node"]["code"] == 0 and word in row["node"]["text"], row["node"]
     assert scene.row(pooled.penalty)["state"] == "sent"
@@ -490,8 +521,9 @@ def test_a_cheater_who_was_faster_than_the_tower_is_told_from_other_refusals(sce
     row = scene.wait_row(breach.penalty, "the refusal", lambda r: r["state"] == "refused")
     assert row["node"]["code"] == -26 and display(sweep.txid) in row["node"]["text"], row["node"]
     node.generate()
-    row = scene.wait_row(breach.penalty, "the next refusal", lambda r: r["node"]["code"] == -25)
-    assert "output is spent" in row["node"]["text"], row["node"]
+    row = scene.wait_row(
+        breach.penalty, "the next refusal", lambda r: "output is spent" in r["node"]["text"]
+    )
     # Deep as the dispute is by now, the tower has a word of its own for it; and keeps it.
     assert row["state"] == "spent"
 
