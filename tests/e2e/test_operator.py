@@ -599,9 +599,7 @@ def test_O02_the_service_manager_is_told(programs, folder, monkeypatch, which):
             program = tower.dataplane
         wait_until(lambda: manager.heard("READY=1"), "READY=1")
         cnt = len(manager.heard("WATCHDOG=1"))
-        began = time.monotonic()
         wait_until(lambda: len(manager.heard("WATCHDOG=1")) >= cnt + 3, "signs of life")
-        assert time.monotonic() - began < 3 * SLOW, manager.said
         assert manager.heard("STATUS=")
         program.terminate()
         assert manager.heard("STOPPING=1") == ["STOPPING=1"]
@@ -643,12 +641,16 @@ def test_a_hung_lcore_ends_the_signs_of_life(programs, folder, monkeypatch):
         wait_until(lambda: manager.heard("WATCHDOG=1"), "a sign of life")
         tasks = pathlib.Path(f"/proc/{tower.dataplane.pid}/task")
         (worker,) = [t.name for t in tasks.iterdir() if "worker" in (t / "comm").read_text()]
-        with Frozen(int(worker)):
-            time.sleep(1)  # one that was due may still come
-            manager.heard("")
-            cnt = len(manager.heard("WATCHDOG=1"))
+
+        def silent():
+            """For twice the time after which the manager acts: one that was due may come before."""
+            seen = len(manager.heard("WATCHDOG=1"))
             time.sleep(2)
-            assert len(manager.heard("WATCHDOG=1")) == cnt, "the other lcore covers it"
+            return len(manager.heard("WATCHDOG=1")) == seen
+
+        with Frozen(int(worker)):
+            wait_until(silent, "silence: the other lcore covers the hung one")
+            cnt = len(manager.heard("WATCHDOG=1"))
         wait_until(lambda: len(manager.heard("WATCHDOG=1")) > cnt, "signs of life again")
         tower.dataplane.terminate()
     finally:
