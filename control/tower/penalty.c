@@ -309,6 +309,7 @@ void tower_broadcast_result(struct tower *t, const struct hash256 *txid, const s
 	struct penalty *p = penalty_find(t, txid);
 	bool news;
 
+	reorged_answer(t, txid, a->verdict);
 	if (p == NULL)
 		return;
 	if (a->peers != NULL)

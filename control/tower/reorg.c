@@ -1,21 +1,30 @@
 /* What a reorg took off the chain is handed to the network once more when the next block is connected: by then the nodes
    follow the new branch.  A dispute that went is sent before its penalty, which needs it; where it is still on the chain the
-   penalty goes alone.  What came back with that very block is left alone.  Kept in memory only: a restart in
-   between forgets it, and loses nothing by that, because a dispute that is mined again is answered as if it were new. */
+   penalty goes alone.  What came back with that very block is left alone.
+   Peers get the two in this order.  A node's RPC may judge both at a time, and may have the penalty under way since its
+   block was undone; so when nodes have answered for both, and refused the penalty, it goes to them a second time.
+   Kept in memory only: a restart in between forgets it, and loses nothing by that, because a dispute that is mined
+   again is answered as if it were new. */
 #include <stdlib.h>
 
 #include "log/log.h"
 #include "tower/tower_priv.h"
 
-static void push(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r,
-		 struct slice dispute, struct slice penalty)
+static void push(struct reorged_list *l, struct reorged *x)
+{
+	x->next = l->first;
+	l->first = x;
+	l->cnt++;
+}
+
+static void add(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r,
+		struct slice dispute, struct slice penalty)
 {
 	struct reorged *x = malloc(sizeof(*x) + dispute.sz + penalty.sz);
 
 	if (x == NULL)
 		abort();
 	*x = (struct reorged){
-		.next = l->first,
 		.key = *a,
 		.dispute = r->dispute_txid,
 		.penalty = r->penalty_txid,
@@ -27,19 +36,18 @@ static void push(struct reorged_list *l, const struct appointment_key *a, const 
 		memcpy(x->raw, dispute.p, dispute.sz);
 	if (penalty.sz > 0)
 		memcpy(x->raw + dispute.sz, penalty.p, penalty.sz);
-	l->first = x;
-	l->cnt++;
+	push(l, x);
 }
 
 void reorged_tracker(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r,
 		     struct slice dispute)
 {
-	push(l, a, r, dispute, (struct slice){r->raw, r->raw_sz});
+	add(l, a, r, dispute, (struct slice){r->raw, r->raw_sz});
 }
 
 void reorged_penalty(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r)
 {
-	push(l, a, r, (struct slice){NULL, 0}, (struct slice){NULL, 0});
+	add(l, a, r, (struct slice){NULL, 0}, (struct slice){NULL, 0});
 }
 
 static struct reorged *pop(struct reorged_list *l)
@@ -63,9 +71,7 @@ void reorged_move(struct reorged_list *dst, struct reorged_list *src)
 			dropped++;
 			continue;
 		}
-		x->next = dst->first;
-		dst->first = x;
-		dst->cnt++;
+		push(dst, x);
 	}
 	if (dropped > 0)
 		log_warn("reorg_resend", "Too many transactions went with the reorg: some wait for their block",
@@ -131,8 +137,54 @@ void reorged_send(struct tower *t)
 			send_penalty(t, all[i], &r);
 		else if ((sent == NULL || by_txids(&sent, &all[i]) != 0) && send_both(t, all[i]))
 			sent = all[i];
+		if (sent == all[i] && sent->dispute_sz > 0) {
+			all[i]->sent_height = t->tip.height;
+			push(&t->resent, all[i]);
+			all[i] = NULL;
+		}
 	}
 	for (uint32_t i = 0; i < n; i++)
 		free(all[i]);
 	free(all);
+}
+
+/* --- and once more --------------------------------------------------------------------------------------------- */
+
+void reorged_answer(struct tower *t, const struct hash256 *txid, enum node_verdict v)
+{
+	if (v != NODE_ACCEPTED && v != NODE_REFUSED && v != NODE_UNREACHABLE)
+		return;
+	for (struct reorged *x = t->resent.first; x != NULL; x = x->next) {
+		if (hash256_eq(&x->dispute, txid))
+			x->dispute_answered = true;
+		else if (hash256_eq(&x->penalty, txid))
+			x->penalty_refused = v != NODE_ACCEPTED;
+	}
+}
+
+/* Its time is over, or the dispute is back and has a tracker. */
+static bool is_past(struct tower *t, const struct reorged *x)
+{
+	struct tracker_row r;
+
+	return t->tip.height < x->sent_height || t->tip.height - x->sent_height >= t->cfg.rebroadcast_blocks ||
+	       tracker_get(t, &x->key, &r) == 0;
+}
+
+void reorged_follow(struct tower *t)
+{
+	struct reorged_list keep = {.first = NULL};
+
+	for (struct reorged *x; (x = pop(&t->resent)) != NULL;) {
+		bool again = x->dispute_answered && x->penalty_refused;
+
+		if (!again && !is_past(t, x)) {
+			push(&keep, x);
+			continue;
+		}
+		if (again && !is_past(t, x))
+			t->ops.broadcast(t->arg, &x->penalty, x->raw + x->dispute_sz, x->penalty_sz);
+		free(x);
+	}
+	t->resent = keep;
 }

@@ -284,6 +284,7 @@ void tower_free(struct tower *t)
 	events_clear(t);
 	free(t->staged);
 	reorged_free(&t->reorged);
+	reorged_free(&t->resent);
 	sending_flush(t);
 	penalties_free(t);
 	free(t->forgotten);
@@ -331,6 +332,7 @@ void tower_tick(struct tower *t, uint64_t now_ns)
 	events_drain(t);
 	if (t->has_tip && t->ev_first == NULL)
 		block_complete_rest(t);
+	reorged_follow(t);
 	penalties_send_due(t, SEND_PER_TICK);
 	overdue_tick(t);
 	sending_flush(t);

@@ -28,8 +28,9 @@
             about a penalty never moves a slot.
    Reorgs   A penalty whose block is disconnected is sent again at once, and once more with the next block that is
             connected.  A tracker whose dispute is disconnected is gone (its appointment is watched again and answered anew
-            when the dispute returns); with the next connected block the dispute and then the penalty are sent once,
-            so that nobody has to wait for the other side to publish it again.  The dispute's bytes are kept with the
+            when the dispute returns); with the next connected block the dispute and then the penalty are sent once
+            (the penalty twice to nodes that refused it before they had the dispute), so that nobody has to wait
+            for the other side to publish it again.  The dispute's bytes are kept with the
             undo row; those of a late hit (which come without) are not known, and then the penalty goes alone.
             Whatever a node says to these two, nothing is deleted. */
 #ifndef VIGIL_TOWER_TOWER_H

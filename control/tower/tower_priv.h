@@ -43,6 +43,9 @@ struct reorged {
 	struct appointment_key key;
 	struct hash256 dispute, penalty;
 	uint32_t epoch, dispute_sz, penalty_sz;
+	/* Once it is sent: at which tip, and what nodes have answered. */
+	uint32_t sent_height;
+	bool dispute_answered, penalty_refused;
 	uint8_t raw[];
 };
 struct reorged_list {
@@ -88,8 +91,9 @@ struct tower {
 	struct event *ev_first, *ev_last; /* reported and not yet applied */
 	struct link_hit_info *staged;     /* hits of the block to come */
 	size_t staged_cnt, staged_cap;
-	bool stalled; /* the first event could not be written */
-	struct reorged_list reorged;
+	bool stalled;                /* the first event could not be written */
+	struct reorged_list reorged; /* to be sent with the next block */
+	struct reorged_list resent;  /* sent; the penalty may have to follow its dispute once more */
 
 	struct purge_place purge;
 
@@ -286,6 +290,10 @@ void reorged_move(struct reorged_list *dst, struct reorged_list *src);
 void reorged_free(struct reorged_list *l);
 /* After a block was connected: sends what is not back on the chain. */
 void reorged_send(struct tower *t);
+/* What came back for any transaction. */
+void reorged_answer(struct tower *t, const struct hash256 *txid, enum node_verdict v);
+/* At every tick: sends the penalties that nodes refused while they did not have the dispute. */
+void reorged_follow(struct tower *t);
 
 /* Reads the tip at start. */
 int chain_load(struct tower *t);

@@ -372,6 +372,7 @@ class Life:
         assert self.node.wait_transaction(breach.penalty.txid, 30 * SLOW)
 
 
+@pytest.mark.main_path
 def test_C06_both_plugins_live_with_one_tower(lab, rng):
     """Section 21, items 2 to 4: the same dispute, watched by both in their own way; restart; another key."""
     life = Life(lab, rng)
@@ -501,33 +502,52 @@ def test_T24_the_chain_with_the_most_work_is_followed(lab, rng):
 
 @BOTH
 def test_T19_a_reorg_sends_the_dispute_and_its_penalty_again(lab, rng, plugin):
-    life = Life(lab, rng).start()
-    p = life.plugin(plugin)
-    breach = Breach.make(rng)
-    p.on_revocation(breach)
-    life.mine([breach.dispute])
-    life.penalised(breach)
-    life.mine([breach.penalty])
-    sent = len(life.node.transactions)
-    branch = life.node.chain.fork(2)
-    for _ in range(3):
-        branch.extend()
-    life.node.switch(branch)
-    life.tower.wait_synced(life.node)
+    """By P2P and by RPC, once, in this order; and what a node says to it deletes nothing."""
+    life = Life(lab, rng)
+    with RpcNode() as rpc:
+        rpc.answers["getblockchaininfo"] = {
+            "chain": "regtest", "blocks": 11, "headers": 11, "initialblockdownload": False,
+        }  # fmt: skip
+        life.tower.settings["rpc"] = {"connect": f"127.0.0.1:{rpc.port}", "user": "lab", "password": "secret"}
+        life.start()
+        p = life.plugin(plugin)
+        breach = Breach.make(rng)
+        loc = locator(breach.dispute.txid, plugin.generation)
+        p.on_revocation(breach)
+        life.mine([breach.dispute])
+        life.penalised(breach)
+        life.mine([breach.penalty])
+        wait_until(lambda: [t["state"] for t in life.tower.trackers()] == ["confirmed"], "the confirmation")
+        sent, called = len(life.node.transactions), len(rpc.calls)
+        rpc.answers["sendrawtransaction"] = RpcNode.Error(-25, "bad-txns-inputs-missingorspent")
+        branch = life.node.chain.fork(2)
+        for _ in range(3):
+            branch.extend()
+        life.node.switch(branch)
+        life.tower.wait_synced(life.node)
+        dispute, penalty = breach.dispute.serialize(), breach.penalty.serialize()
 
-    def again():
-        txids = [t[1] for t in life.node.transactions[sent:]]
-        return breach.dispute.txid in txids and breach.penalty.txid in txids
+        def pushed():
+            return [t[2] for t in life.node.transactions[sent:]]
 
-    assert life.node.wait(again, 30 * SLOW)
-    (raw,) = {t[2] for t in life.node.transactions[sent:] if t[1] == breach.dispute.txid}
-    assert raw == breach.dispute.serialize()
-    loc = locator(breach.dispute.txid, plugin.generation)
-    assert p.get(loc)["status"] == "being_watched"
-    life.mine([breach.dispute])
-    assert p.get(loc)["status"] == "dispute_responded"
-    life.mine([breach.penalty], blocks=101)
-    wait_until(lambda: life.tower.trackers() == [], "the end of the tracker")
+        def submitted():
+            return [c[1][0] for c in rpc.calls[called:] if c[0] == "sendrawtransaction"]
+
+        assert life.node.wait(lambda: {dispute, penalty} <= set(pushed()), 30 * SLOW)
+        wait_until(lambda: {dispute.hex(), penalty.hex()} <= set(submitted()), "both by RPC")
+        first = submitted().index(dispute.hex())
+        wait_until(lambda: penalty.hex() in submitted()[first + 1 :], "the penalty after its dispute")
+        life.mine(blocks=3)
+        assert submitted().count(dispute.hex()) == 1
+        # Refused, both: the appointment is watched as before, and paid for as before.
+        assert p.get(loc)["status"] == "being_watched"
+        assert p.info()["available_slots"] == DEFAULT_SLOTS - 1
+        rpc.answers["sendrawtransaction"] = rpc._accept
+        life.mine([breach.dispute])
+        assert p.get(loc)["status"] == "dispute_responded"
+        life.mine([breach.penalty], blocks=101)
+        wait_until(lambda: life.tower.trackers() == [], "the end of the tracker")
+        assert p.info()["available_slots"] == DEFAULT_SLOTS
 
 
 def test_T05_outdated_users_are_deleted_with_their_data(lab, rng):

@@ -113,7 +113,7 @@ static void legacy_state_for(const char *id)
 		fake.user_status = TOWER_AUTH;
 		fake.expired = true;
 	} else if (strcmp(id, "add_appointment-tower-full") == 0) {
-		fake.answer = TOWER_NOT_READY;
+		fake.answer = TOWER_FULL;
 	}
 }
 

@@ -41,15 +41,60 @@ static void T19_a_dispute_off_the_chain_is_sent_again_then_its_penalty_once(void
 	sim_result(s, &p, NODE_REFUSED, -25);
 	assert_false(is_tracker(s, &d));
 	assert_int_equal(sim_slots(s, 1), 9999);
+	/* The nodes may have looked at the penalty first: it goes to them once more. */
+	sim_tick(s, 1000000000);
+	assert_int_equal(sim_sent(s, &p.txid), sent + 2);
+	sim_result(s, &d, NODE_REFUSED, -25);
+	sim_result(s, &p, NODE_REFUSED, -25);
 	/* Once: not with the blocks that follow. */
 	sim_mine_empty(s, 5);
+	sim_tick(s, 1000000000);
 	assert_int_equal(sim_sent(s, &d.txid), 1);
-	assert_int_equal(sim_sent(s, &p.txid), sent + 1);
+	assert_int_equal(sim_sent(s, &p.txid), sent + 2);
 	/* The dispute returns, and is answered as if it were new. */
 	sim_mine(s, &d, NULL);
 	assert_true(is_tracker(s, &d));
-	assert_true(sim_sent(s, &p.txid) > sent + 1);
+	assert_true(sim_sent(s, &p.txid) > sent + 2);
 	sim_check(s);
+}
+
+static void T19_a_penalty_that_nodes_took_is_not_sent_after_its_dispute_again(void **state)
+{
+	struct sim *s = *state;
+	struct tx d[3], p[3];
+	unsigned sent;
+
+	sim_register(s, 1, NULL);
+	for (unsigned i = 0; i < 3; i++) {
+		d[i] = tx_make(i);
+		p[i] = tx_spend(&d[i], 0, 9);
+		sim_watch(s, 1, &d[i], &p[i], LOCATOR_INTERNAL);
+	}
+	sim_mine(s, &d[0], &d[1], &d[2], NULL);
+	sim_disconnect(s, 1);
+	sim_mine_empty(s, 1);
+	sent = s->sent_cnt;
+	/* The penalty first, as it was under way; it is taken.  One whose dispute nobody judged.  One that is back meanwhile. */
+	sim_result(s, &p[0], NODE_REFUSED, -25);
+	sim_result(s, &p[0], NODE_ACCEPTED, 0);
+	sim_result(s, &d[0], NODE_ACCEPTED, 0);
+	sim_result(s, &p[1], NODE_REFUSED, -25);
+	sim_result(s, &d[1], NODE_SENT_P2P, 0);
+	sim_tick(s, 1000000000);
+	assert_int_equal(s->sent_cnt, sent);
+	sim_mine(s, &d[2], NULL);
+	assert_int_equal(sim_sent(s, &d[2].txid), 1);
+	sent = s->sent_cnt;
+	sim_result(s, &p[2], NODE_ACCEPTED, 0);
+	sim_result(s, &d[2], NODE_REFUSED, -25);
+	sim_tick(s, 1000000000);
+	assert_int_equal(s->sent_cnt, sent);
+	/* After six blocks nobody waits for an answer any more. */
+	sim_mine_empty(s, 6);
+	sent = sim_sent(s, &p[1].txid);
+	sim_result(s, &d[1], NODE_ACCEPTED, 0);
+	sim_tick(s, 1000000000);
+	assert_int_equal(sim_sent(s, &p[1].txid), sent);
 }
 
 static void T19_a_dispute_that_is_back_with_the_first_block_is_not_sent(void **state)
@@ -186,6 +231,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(T19_a_dispute_off_the_chain_is_sent_again_then_its_penalty_once),
+		T(T19_a_penalty_that_nodes_took_is_not_sent_after_its_dispute_again),
 		T(T19_a_dispute_that_is_back_with_the_first_block_is_not_sent),
 		T(T19_a_penalty_whose_dispute_stays_goes_alone),
 		T(T19_the_dispute_of_a_late_appointment_is_not_known_and_its_penalty_goes_alone),
