@@ -286,6 +286,33 @@ def test_a_reorg_of_the_disputes_block_is_undone_and_the_breach_answered_again(s
     assert scene.slots() == slots
 
 
+def test_a_reorg_of_a_hundred_blocks_brings_a_completed_penalty_back(scene):
+    node, (channel,) = scene.node, scene.channels()
+    breach = channel.breach()
+    scene.start_tower()
+    before = scene.slots()
+    scene.client.add_breach(breach)
+    old = node.submit([breach.dispute])[0]
+    scene.in_mempool(breach.penalty)
+    node.generate(MATURE + 1)
+    scene.synced()
+    assert scene.tower.trackers() == [] and scene.slots() == before
+
+    node.invalidate(old)
+    new = node.submit([channel.close()])[0]
+    node.generate(MATURE + 2)
+    scene.synced()
+    assert scene.tower.info()["tower"]["reorg_blocks_total"] == MATURE + 2
+    assert scene.status(breach) == "being_watched" and scene.slots() == before - 1
+
+    node.invalidate(new)
+    node.reconsider(old)
+    node.generate(2)
+    scene.synced()
+    assert scene.tower.info()["tower"]["completed_total"] == 2
+    assert scene.tower.trackers() == [] and scene.slots() == before
+
+
 def test_a_node_that_comes_back_with_its_chain_is_given_the_penalties_that_its_mempool_forgot(scene):
     node = scene.node
     _, (breach,) = breached(scene, spare=1)

@@ -1,7 +1,7 @@
 """btcd, a Bitcoin node of other authors, on a regtest chain of its own inside a network namespace.
 
 build() has Go compile the version named here, once for each build folder; Go checks what it downloads
-against its checksum database.  VIGIL_BTCD names a program to use instead.
+against its checksum database, and keeps that in its own caches.  VIGIL_BTCD names a program to use instead.
 """
 
 import base64
