@@ -9,6 +9,7 @@
 
 #include "fakes.h"
 #include "log/log.h"
+#include "meter/meter.h"
 
 static struct tower tower;
 static struct rpc_ctx ctx;
@@ -267,6 +268,62 @@ static void expect_counter_names(const json_t *o)
 			expect_counter_names(v);
 		else
 			assert_true(json_is_integer(v) || strcmp(name, "ok") == 0);
+	}
+}
+
+static void the_slow_log_is_given_newest_first(void **state)
+{
+	json_t *r, *events, *slowest;
+
+	(void)state;
+	meter_reset();
+	meter_slow_set(1000000);
+	meter_note(METER_SYNC, 5000000, "first\x01");
+	meter_note(METER_SYNC, 999999, "not slow");
+	meter_note(METER_BLOCK, 2000000, "height %u", 7u);
+	r = call("getslowlog", "{}");
+	assert_int_equal(json_integer_value(json_object_get(r, "threshold_us")), 1000);
+	assert_int_equal(json_integer_value(json_object_get(r, "total")), 2);
+	events = json_object_get(r, "events");
+	slowest = json_object_get(r, "slowest");
+	assert_int_equal(json_array_size(events), 2);
+	assert_int_equal(json_array_size(slowest), 2);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(events, 0), "detail")),
+			    "height 7");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(events, 0), "what")), "block");
+	assert_string_equal(json_string_value(json_object_get(json_array_get(events, 1), "detail")), "first?");
+	assert_int_equal(json_integer_value(json_object_get(json_array_get(events, 1), "us")), 5000);
+	json_decref(r);
+	r = call("getslowlog", "{\"limit\":1}");
+	assert_int_equal(json_array_size(json_object_get(r, "events")), 1);
+	json_decref(r);
+	assert_int_equal(code_of(REQ("getslowlog", "[0]")), RPC_BAD_PARAMS);
+	assert_int_equal(code_of(REQ("getslowlog", "[129]")), RPC_BAD_PARAMS);
+	meter_reset();
+}
+
+/* Each answers as the method of the same word does. */
+static void A07_the_names_of_the_reference_are_known(void **state)
+{
+	static const struct {
+		const char *theirs, *ours, *params;
+	} rows[] = {
+		{"get_tower_info", "gettowerinfo", "[]"},
+		{"get_users", "getusers", "{\"limit\":2}"},
+		{"get_user", "getuser",
+		 "[\"020300000000000000000000000000000000000000000000000000000000000000\"]"},
+		{"get_appointments", "getappointments", "[\"00050000000000000000000000000000\"]"},
+		{"get_all_appointments", "getallappointments", "{\"limit\":7}"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		json_t *a = call(rows[i].theirs, rows[i].params), *b = call(rows[i].ours, rows[i].params);
+
+		if (!json_equal(a, b))
+			fail_msg("%s", rows[i].theirs);
+		json_decref(a);
+		json_decref(b);
 	}
 }
 
@@ -553,6 +610,8 @@ int main(void)
 		cmocka_unit_test_setup(a_checkpoint_is_begun_once_and_shown, setup),
 		cmocka_unit_test_setup(a_scan_of_stale_blocks_is_begun_once_and_shown, setup),
 		cmocka_unit_test_setup(getcounters_gives_every_module_s_counters_under_its_name, setup),
+		cmocka_unit_test_setup(the_slow_log_is_given_newest_first, setup),
+		cmocka_unit_test_setup(A07_the_names_of_the_reference_are_known, setup),
 		cmocka_unit_test_setup(help_describes_every_method, setup),
 		cmocka_unit_test_setup(pages_give_every_row_once, setup),
 		cmocka_unit_test_setup(a_page_ends_before_it_grows_too_large, setup),
