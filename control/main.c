@@ -376,18 +376,17 @@ static bool open_carrier(struct daemon *d)
 						   .next_height = on_next_height};
 	struct carrier_node nodes[CONFIG_NODES_MAX];
 	const struct config *c = &d->cfg;
-	bool cookie = c->rpc_cookie_file[0] != '\0';
 	const char *why = "";
 
 	for (unsigned i = 0; i < c->node_cnt; i++)
-		nodes[i] = (struct carrier_node){.host = c->nodes[i].host,
-						 .port = c->nodes[i].port,
-						 .tls = c->nodes[i].tls,
-						 .certificate = c->rpc_certificate[0] ? c->rpc_certificate
-										      : NULL,
-						 .user = cookie ? NULL : c->rpc_user,
-						 .password = cookie ? NULL : c->rpc_password,
-						 .cookie_path = cookie ? c->rpc_cookie_file : NULL};
+		nodes[i] =
+			(struct carrier_node){.host = c->nodes[i].host,
+					      .port = c->nodes[i].port,
+					      .tls = c->nodes[i].tls,
+					      .certificate = c->rpc_certificate[0] ? c->rpc_certificate : NULL,
+					      .user = c->nodes[i].cookie[0] ? NULL : c->nodes[i].user,
+					      .password = c->nodes[i].cookie[0] ? NULL : c->nodes[i].password,
+					      .cookie_path = c->nodes[i].cookie[0] ? c->nodes[i].cookie : NULL};
 
 	const struct carrier_config cc = {.network = d->network,
 					  .nodes = nodes,

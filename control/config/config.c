@@ -95,18 +95,8 @@ static bool resolve(struct config_load *ld)
 		if (c->nodes[i].port == 0)
 			c->nodes[i].port = net->rpc_port;
 	}
-	if (c->rpc_cookie_file[0] && (c->rpc_user[0] || c->rpc_password[0])) {
-		snprintf(ld->why, CONFIG_WHY_SZ,
-			 "rpc.cookie-file is set together with rpc.user or rpc.password: use one "
-			 "way");
+	if (!config_logins(ld))
 		return false;
-	}
-	if (c->node_cnt > 0 && !c->rpc_cookie_file[0] && !(c->rpc_user[0] && c->rpc_password[0])) {
-		snprintf(ld->why, CONFIG_WHY_SZ,
-			 "rpc.connect names a node, but neither rpc.cookie-file nor rpc.user and "
-			 "rpc.password are set");
-		return false;
-	}
 	if (c->rpc_certificate[0] && !any_tls) {
 		snprintf(ld->why, CONFIG_WHY_SZ,
 			 "rpc.certificate is set, but no node of rpc.connect has https:// before its name");

@@ -34,6 +34,9 @@ enum config_chain_start {
 };
 
 struct config_node {
+	/* Its login: a cookie file, or user and password; the others are empty. */
+	char cookie[CONFIG_PATH_SZ];
+	char user[CONFIG_TEXT_SZ], password[CONFIG_TEXT_SZ];
 	char host[CONFIG_TEXT_SZ];
 	uint16_t port; /* the network's usual RPC port where none was given */
 	bool tls;      /* written with https:// */
@@ -67,7 +70,7 @@ struct config {
 	struct config_node nodes[CONFIG_NODES_MAX];
 	unsigned node_cnt; /* 0: no node is asked; penalties go out by P2P alone */
 	char rpc_user[CONFIG_TEXT_SZ], rpc_password[CONFIG_TEXT_SZ];
-	char rpc_cookie_file[CONFIG_PATH_SZ]; /* empty: user and password */
+	char rpc_cookie_file[CONFIG_PATH_SZ]; /* as given; each node's login is in nodes[] */
 	char rpc_certificate[CONFIG_PATH_SZ]; /* empty: the system's authorities */
 	uint32_t rpc_timeout_ms;
 	/* [broadcast] */

@@ -33,6 +33,9 @@ struct config_load {
 /* Index into config_keys, or -1.  *section_known tells whether at least the section is right. */
 int config_key_find(const char *section, const char *name, bool *section_known);
 
+/* Gives each node its login.  False with ld->why set. */
+bool config_logins(struct config_load *ld);
+
 /* Reads the file into ld->cfg.  False with ld->why set. */
 bool config_read_file(struct config_load *ld, const char *path);
 

@@ -299,12 +299,15 @@ const struct config_key config_keys[] = {
 	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it, [IPv6] in brackets; https:// "
 	 "for "
 	 "one that speaks TLS, as btcd does; empty is none."},
-	{"rpc", "user", parse_text, FIELD(rpc_user), 0, 0, "", "text", "User name for the nodes' RPC."},
+	{"rpc", "user", parse_text, FIELD(rpc_user), 0, 0, "", "text[,text...]",
+	 "User name for the nodes' RPC; or one for each node, separated by commas, and then rpc.password is "
+	 "such a list too."},
 	{"rpc", "password", parse_text, FIELD(rpc_password), 0, 0, "", "text",
 	 "Password for the nodes' RPC; a file that holds it must not be readable by everybody."},
-	{"rpc", "cookie-file", parse_path, FIELD(rpc_cookie_file), 0, 0, "", "path",
-	 "The node's cookie file, in place of user and password; read again whenever a node "
-	 "refuses it."},
+	{"rpc", "cookie-file", parse_path, FIELD(rpc_cookie_file), 0, 0, "", "path[,path...]",
+	 "The node's cookie file, in place of user and password; read again whenever a node is asked anew or "
+	 "refuses it.  With "
+	 "several nodes a list, an item for each: an empty one has user and password."},
 	{"rpc", "certificate", parse_path, FIELD(rpc_certificate), 0, 0, "", "path",
 	 "Whom to trust over https://: a file with the nodes' own certificates (btcd: rpc.cert) or their "
 	 "issuers', in PEM; empty is whom the system trusts."},

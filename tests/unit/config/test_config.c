@@ -493,9 +493,59 @@ static void nothing_in_a_message_reaches_the_terminal_raw(void **state)
 	said_printably("/dev/null");
 }
 
+static void logged_in(unsigned i, const char *cookie, const char *user, const char *password)
+{
+	assert_string_equal(cfg.nodes[i].cookie, cookie);
+	assert_string_equal(cfg.nodes[i].user, user);
+	assert_string_equal(cfg.nodes[i].password, password);
+}
+
+static void each_node_has_its_login(void **state)
+{
+	(void)state;
+	setenv("HOME", "/home/op", 1);
+	/* One for all. */
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2", "--rpc.cookie-file=/c"), CONFIG_RUN);
+	logged_in(0, "/c", "", "");
+	logged_in(1, "/c", "", "");
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2", "--rpc.user=u", "--rpc.password=p,q"), CONFIG_RUN);
+	logged_in(0, "", "u", "p,q"); /* no list: the user is none */
+	logged_in(1, "", "u", "p,q");
+	/* One for each. */
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2", "--rpc.cookie-file=~/c , ~/d"), CONFIG_RUN);
+	logged_in(0, "/home/op/c", "", "");
+	logged_in(1, "/home/op/d", "", "");
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2", "--rpc.user=u,v", "--rpc.password=p,q"), CONFIG_RUN);
+	logged_in(0, "", "u", "p");
+	logged_in(1, "", "v", "q");
+	/* Of both kinds. */
+	assert_int_equal(
+		LOAD("--rpc.connect=a:1,b:2,c:3", "--rpc.cookie-file=/c,,", "--rpc.user=u", "--rpc.password=p"),
+		CONFIG_RUN);
+	logged_in(0, "/c", "", "");
+	logged_in(1, "", "u", "p");
+	logged_in(2, "", "u", "p");
+	/* One node: a comma is a comma. */
+	assert_int_equal(LOAD("--rpc.connect=a:1", "--rpc.cookie-file=/c,d"), CONFIG_RUN);
+	logged_in(0, "/c,d", "", "");
+	/* Mistakes. */
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2,c:3", "--rpc.cookie-file=/c,/d"), CONFIG_BAD);
+	assert_non_null(strstr(why, "one for each of the 3 nodes"));
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2", "--rpc.cookie-file=/c,"), CONFIG_BAD);
+	assert_non_null(strstr(why, "node 2 (b) has neither"));
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2", "--rpc.user=u,v", "--rpc.password=p"), CONFIG_RUN);
+	logged_in(1, "", "v", "p");
+	assert_int_equal(LOAD("--rpc.connect=a:1,b:2", "--rpc.user=u,", "--rpc.password=p,q"), CONFIG_BAD);
+	assert_int_equal(
+		LOAD("--rpc.connect=a:1,b:2", "--rpc.cookie-file=/c", "--rpc.user=u", "--rpc.password=p"),
+		CONFIG_BAD);
+	assert_non_null(strstr(why, "both"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(each_node_has_its_login),
 		cmocka_unit_test(without_a_file_every_key_has_its_default),
 		cmocka_unit_test(the_command_line_wins_over_the_file_and_the_file_over_the_default),
 		cmocka_unit_test(a_missing_file_is_an_error_that_names_it),
