@@ -133,6 +133,36 @@ static int sync_parent(const char *dir)
 	return sync_path(copy);
 }
 
+/* Bytes of the store's log, which is copied. */
+static uint64_t log_size(const struct db *d)
+{
+	char path[PATH_MAX];
+	const struct dirent *e;
+	DIR *dir = opendir(d->wal_dir);
+	uint64_t sum = 0;
+	struct stat st;
+
+	if (dir == NULL)
+		return 0;
+	while ((e = readdir(dir)) != NULL)
+		if (is_log(e->d_name) && join(path, d->wal_dir, e->d_name) && stat(path, &st) == 0)
+			sum += (uint64_t)st.st_size;
+	closedir(dir);
+	return sum;
+}
+
+/* On the store's own file system the copy must leave it what it needs to go on. */
+static bool eats_reserve(const struct job *j, const struct db *d, uint64_t reserve)
+{
+	uint64_t free_sz, total_sz;
+	struct stat here, there;
+
+	if (reserve == 0 || stat(d->dir, &here) < 0 || stat(j->partial, &there) < 0 ||
+	    here.st_dev != there.st_dev || !db_space(d, &free_sz, &total_sz))
+		return false;
+	return free_sz < reserve || free_sz - reserve < log_size(d);
+}
+
 static int make(const struct job *j, struct db *d, const char *dir)
 {
 	int rc = copy_database(j, d);
@@ -148,7 +178,7 @@ static int make(const struct job *j, struct db *d, const char *dir)
 }
 
 /* 0, or -errno with a sentence in why.  What is in `dir` afterwards is whole and synced, or there is no `dir`. */
-static int checkpoint_make(struct db *d, const char *dir, char *why, size_t why_sz)
+static int checkpoint_make(struct db *d, const char *dir, uint64_t reserve, char *why, size_t why_sz)
 {
 	struct job j = {.why = why, .why_sz = why_sz};
 	struct stat st;
@@ -172,7 +202,7 @@ static int checkpoint_make(struct db *d, const char *dir, char *why, size_t why_
 			 j.partial);
 		return rc;
 	}
-	rc = make(&j, d, dir);
+	rc = eats_reserve(&j, d, reserve) ? -ENOSPC : make(&j, d, dir);
 	if (rc == 0)
 		return 0;
 	remove_partial(&j);
@@ -196,7 +226,7 @@ static void *checkpoint_main(void *arg)
 	struct checkpoint *c = arg;
 	char why[STORE_WHY_SZ];
 	uint64_t begun = now_ms();
-	int rc = checkpoint_make(c->db, c->info.dir, why, sizeof(why));
+	int rc = checkpoint_make(c->db, c->info.dir, c->reserve, why, sizeof(why));
 
 	pthread_mutex_lock(&c->lock);
 	c->info.state = rc == 0 ? STORE_CHECKPOINT_DONE : STORE_CHECKPOINT_FAILED;
@@ -218,7 +248,7 @@ void checkpoint_init(struct checkpoint *c, struct db *d)
 	pthread_mutex_init(&c->lock, NULL);
 }
 
-int checkpoint_begin(struct checkpoint *c, const char *dir)
+int checkpoint_begin(struct checkpoint *c, const char *dir, uint64_t reserve)
 {
 	struct store_checkpoint now;
 
@@ -228,6 +258,7 @@ int checkpoint_begin(struct checkpoint *c, const char *dir)
 	if (dir[0] != '/' || strlen(dir) >= sizeof(c->info.dir))
 		return -EINVAL;
 	checkpoint_wait(c);
+	c->reserve = reserve;
 	c->info = (struct store_checkpoint){.state = STORE_CHECKPOINT_RUNNING};
 	snprintf(c->info.dir, sizeof(c->info.dir), "%s", dir);
 	if (pthread_create(&c->thread, NULL, checkpoint_main, c) != 0) {

@@ -14,12 +14,14 @@ struct checkpoint {
 	pthread_t thread;
 	bool joinable; /* begun and not joined */
 	struct db *db;
+	uint64_t reserve;
 	pthread_mutex_t lock; /* of what follows */
 	struct store_checkpoint info;
 };
 
 void checkpoint_init(struct checkpoint *c, struct db *d);
-int checkpoint_begin(struct checkpoint *c, const char *dir); /* as store_checkpoint_begin */
+/* As store_checkpoint_begin; reserve: bytes that must stay free for the store. */
+int checkpoint_begin(struct checkpoint *c, const char *dir, uint64_t reserve);
 void checkpoint_get(struct checkpoint *c, struct store_checkpoint *out);
 /* Until none runs. */
 void checkpoint_wait(struct checkpoint *c);

@@ -597,7 +597,7 @@ uint64_t store_epoch(const struct store *s)
 
 int store_checkpoint_begin(struct store *s, const char *dir)
 {
-	return store_ok(s) ? checkpoint_begin(&s->checkpoint, dir) : -EIO;
+	return store_ok(s) ? checkpoint_begin(&s->checkpoint, dir, s->reserve) : -EIO;
 }
 
 void store_checkpoint_get(struct store *s, struct store_checkpoint *out)

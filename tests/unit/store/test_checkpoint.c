@@ -140,6 +140,17 @@ static void a_checkpoint_is_only_for_its_owner_and_leaves_nothing_half_done(void
 	c = wait_checkpoint(s);
 	assert_int_equal(c.state, STORE_CHECKPOINT_FAILED);
 	assert_non_null(strstr(c.why, "cannot be made"));
+	/* Nor one that would take the room which the store needs to go on. */
+	store_reserve_set(s, UINT64_MAX);
+	snprintf(path, sizeof(path), "%s/large", lab_dir);
+	assert_int_equal(store_checkpoint_begin(s, path), 0);
+	c = wait_checkpoint(s);
+	assert_int_equal(c.state, STORE_CHECKPOINT_FAILED);
+	assert_non_null(strstr(c.why, "No space left"));
+	assert_int_equal(lstat(path, &st), -1);
+	snprintf(path, sizeof(path), "%s/large.partial", lab_dir);
+	assert_int_equal(lstat(path, &st), -1);
+	store_reserve_set(s, 0);
 	assert_int_equal(store_checkpoint_begin(s, "backup"), -EINVAL);
 	lab_put(s, 1);
 	store_close(s);
