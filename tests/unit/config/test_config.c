@@ -243,6 +243,21 @@ static void wrong_options_are_named(void **state)
 	assert_non_null(strstr(why, "--api.port is given twice"));
 }
 
+static void T30_a_new_key_is_asked_for_on_the_command_line_only(void **state)
+{
+	(void)state;
+	assert_int_equal(load_nothing(), CONFIG_RUN);
+	assert_false(cfg.overwrite_key);
+	assert_int_equal(LOAD("--overwrite-key"), CONFIG_RUN);
+	assert_true(cfg.overwrite_key);
+	assert_int_equal(LOAD("--overwrite-key=yes"), CONFIG_BAD);
+	/* Nor by accident, at every start, from a file. */
+	file_is("overwrite-key=true\n");
+	assert_int_equal(load_file(), CONFIG_BAD);
+	file_is("[tower]\noverwrite-key=true\n");
+	assert_int_equal(load_file(), CONFIG_BAD);
+}
+
 static void help_and_version_win_over_whatever_else_is_wrong(void **state)
 {
 	(void)state;
@@ -554,6 +569,7 @@ int main(void)
 		cmocka_unit_test(a_line_that_is_too_long_is_an_error_but_a_comment_may_be_long),
 		cmocka_unit_test(a_file_that_is_not_text_is_an_error),
 		cmocka_unit_test(wrong_options_are_named),
+		cmocka_unit_test(T30_a_new_key_is_asked_for_on_the_command_line_only),
 		cmocka_unit_test(help_and_version_win_over_whatever_else_is_wrong),
 		cmocka_unit_test(a_password_that_everybody_can_read_is_refused),
 		cmocka_unit_test(nodes_are_listed_with_ports_and_need_credentials),
