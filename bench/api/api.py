@@ -303,12 +303,12 @@ def part_store(machine, args):
         out["outdate_many"] = tower.stub.ask("blocks 40 20")
         out["calm_long"] = tower.stub.ask("blocks 240 5")
         begun = time.monotonic()
-        out["delete_user"] = tower.stub.ask(f"until {args.one_user} 50 600")
+        out["delete_user"] = tower.stub.ask(f"until {args.one_user} 200 600")
         out["delete_user"]["seconds"] = time.monotonic() - begun
         if out["delete_user"]["height"] < 340:
             tower.stub.ask(f"blocks {340 - out['delete_user']['height']} 0")
         begun = time.monotonic()
-        out["delete_many"] = tower.stub.ask(f"until {args.one_user + args.expiring} 50 1800")
+        out["delete_many"] = tower.stub.ask(f"until {args.one_user + args.expiring} 200 1800")
         out["delete_many"]["seconds"] = time.monotonic() - begun
         info = tower.control.call("getinfo")["tower"]
         out["rss_after_mb"] = memory_mb(tower.vigild, "VmRSS")

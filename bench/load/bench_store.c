@@ -26,6 +26,7 @@
 #include "measure/locators.h"
 
 #define BLOB_SZ     350u
+#define LONG        1000000u /* height at which registrations expire */
 #define FILL_BATCH  2000u
 #define WALK_PAGE   16384u
 #define SEND_BATCH  16384u
@@ -409,7 +410,7 @@ int main(int argc, char **argv)
 
 	log_set_level(LOG_LVL_WARN);
 	if (argc == 5 && strcmp(argv[1], "fill") == 0 && a > 0 && b > 0)
-		return fill(argv[2], &(struct filling){a, b, 4321}, true);
+		return fill(argv[2], &(struct filling){a, b, LONG}, true);
 	if (argc == 6 && strcmp(argv[1], "more") == 0 && a > 0 && b > 0)
 		return fill(argv[2], &(struct filling){a, b, (uint32_t)strtoul(argv[5], NULL, 10)}, false);
 	if (argc == 3 && strcmp(argv[1], "walk") == 0)
