@@ -126,7 +126,7 @@ static void create_tracker(struct group *g, const struct appointment_key *a, uin
 		.penalty_txid = *penalty,
 		.epoch = epoch,
 		.dispute_height = h->rec.height,
-		.confirmed_height = confirmed_height_of(g->t, penalty),
+		.confirmed_height = p->committed ? confirmed_height_of(g->t, penalty) : HEIGHT_NONE,
 		.since_height = p->since,
 		.raw = g->t->plain.p,
 		.raw_sz = (uint32_t)sz,
@@ -307,6 +307,9 @@ static void confirm_hit(struct change *c, const struct link_hit_info *h, uint32_
 	struct confirming f = {c, h, alive_height};
 	struct key k = key_penalty(&h->rec.txid);
 
+	/* Most hits are disputes.  In a block with thousands of them what need not be read is not read. */
+	if (penalty_find(c->t, &h->rec.txid) == NULL)
+		return;
 	if (store_scan(c->t->st, STORE_BY_PENALTY, key_slice(&k), from_start, false, false, confirm_one, &f) <
 	    0)
 		c->failed = true;

@@ -196,10 +196,13 @@ static bool load_tracker(void *arg, struct slice key, struct slice value)
 	struct appointment_key a;
 	struct tracker_row r;
 
-	if (!key_appointment_decode(key, &a) || !tracker_row_decode(value, &r))
+	if (!key_appointment_decode(key, &a) || !tracker_row_decode(value, &r)) {
 		log_bad_row("trackers", key);
-	else
-		penalty_review(t, &r.penalty_txid);
+		return true;
+	}
+	/* Also if the rows cannot be read now. */
+	penalty_add(t, &r.penalty_txid)->committed = true;
+	penalty_review(t, &r.penalty_txid);
 	return true;
 }
 

@@ -199,6 +199,8 @@ int change_commit_acked(struct change *c, uint32_t height, const struct hash256 
 
 /* --- penalties under way (penalty.c) ------------------------------------------------------------------------ */
 
+/* There is one for the penalty of every tracker in the store, with `committed`, so that without one there is no row in
+   STORE_BY_PENALTY either (the other way round it may be late by a purge). */
 struct penalty {
 	struct hash256 txid;
 	struct penalty *next, *prev;
