@@ -149,18 +149,20 @@ static void start(struct alert *a, const struct event *v)
 		.stdio_count = 3,
 		.exit_cb = on_process_exit,
 	};
-	int rc = UV_ENOMEM;
+	int rc;
 
 	a->info.runs_total++;
+	if (e == NULL) {
+		a->info.failures_total++;
+		return; /* on_pace goes on */
+	}
+	environment_of(e, a, v);
+	o.env = e->line;
 	a->running = true;
 	a->stopped = false;
 	a->handles++;
 	a->process.data = a;
-	if (e != NULL) {
-		environment_of(e, a, v);
-		o.env = e->line;
-		rc = uv_spawn(a->loop, &a->process, &o);
-	}
+	rc = uv_spawn(a->loop, &a->process, &o);
 	free(e);
 	a->suppressed = 0;
 	if (rc == 0) {
@@ -170,11 +172,6 @@ static void start(struct alert *a, const struct event *v)
 	a->info.failures_total++;
 	log_error("alert_failed", "The alert command cannot be started", log_str("command", a->word[0]),
 		  log_str("error", uv_strerror(rc)));
-	if (rc == UV_ENOMEM && a->process.loop == NULL) {
-		a->running = false;
-		a->handles--;
-		return;
-	}
 	/* libuv has made the handle all the same. */
 	uv_close((uv_handle_t *)&a->process, on_process_closed);
 }
@@ -212,7 +209,8 @@ void alert_raise(struct alert *a, const char *event, const struct alert_fact *fa
 	}
 	v->name = event;
 	v->cnt = cnt < ALERT_FACT_MAX ? cnt : ALERT_FACT_MAX;
-	memcpy(v->fact, facts, v->cnt * sizeof(*facts));
+	if (v->cnt > 0)
+		memcpy(v->fact, facts, v->cnt * sizeof(*facts));
 	*a->last = v;
 	a->last = &v->next;
 	a->info.queued++;
