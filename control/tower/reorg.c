@@ -15,6 +15,7 @@ static void push(struct reorged_list *l, struct reorged *x)
 	x->next = l->first;
 	l->first = x;
 	l->cnt++;
+	l->bytes += (size_t)x->dispute_sz + x->penalty_sz;
 }
 
 static void add(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r,
@@ -57,6 +58,7 @@ static struct reorged *pop(struct reorged_list *l)
 	if (x != NULL) {
 		l->first = x->next;
 		l->cnt--;
+		l->bytes -= (size_t)x->dispute_sz + x->penalty_sz;
 	}
 	return x;
 }
@@ -66,7 +68,7 @@ void reorged_move(struct reorged_list *dst, struct reorged_list *src)
 	uint32_t dropped = 0;
 
 	for (struct reorged *x; (x = pop(src)) != NULL;) {
-		if (dst->cnt >= REORGED_MAX) {
+		if (dst->cnt >= REORGED_MAX || dst->bytes + x->dispute_sz + x->penalty_sz > REORGED_BYTES_MAX) {
 			free(x);
 			dropped++;
 			continue;

@@ -22,7 +22,9 @@
 #define COMPLETE_PER_BLOCK \
 	4096u /* trackers resolved in one batch; the rest follow with the next block or tick */
 #define SEND_PER_TICK 512u
-#define REORGED_MAX   4096u /* transactions kept for being sent again after a reorg */
+/* Trackers and bytes kept for being sent again after a reorg. */
+#define REORGED_MAX       4096u
+#define REORGED_BYTES_MAX (64u << 20)
 
 struct buf {
 	uint8_t *p;
@@ -51,6 +53,7 @@ struct reorged {
 struct reorged_list {
 	struct reorged *first;
 	uint32_t cnt;
+	size_t bytes; /* of raw */
 };
 
 /* How far a pass of the purge has come; zeros: none is under way, and one is due after the next block. */
@@ -287,7 +290,7 @@ void reorged_tracker(struct reorged_list *l, const struct appointment_key *a, co
 		     struct slice dispute);
 /* A penalty whose block goes. */
 void reorged_penalty(struct reorged_list *l, const struct appointment_key *a, const struct tracker_row *r);
-/* Moves all of src to dst; what would pass REORGED_MAX is forgotten. */
+/* Moves all of src to dst; what would pass the limits is forgotten. */
 void reorged_move(struct reorged_list *dst, struct reorged_list *src);
 void reorged_free(struct reorged_list *l);
 /* After a block was connected: sends what is not back on the chain. */

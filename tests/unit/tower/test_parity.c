@@ -161,7 +161,7 @@ static void T05_outdated_users_are_deleted_with_their_data(void **state)
 	tower_info_get(s->t, &info);
 	assert_int_equal(info.users + info.appointments + info.trackers, 0);
 	sim_check(s);
-	/* Who was away at that height is deleted all the same (not by equality): a session that begins later. */
+	/* When no reorg can bring it back any more, nothing of it is left to be watched. */
 	sim_mine_empty(s, TOWER_UNDO_DEPTH + 10);
 	sim_tick(s, 1);
 	assert_int_equal(s->watched_cnt, 0);
