@@ -106,6 +106,17 @@ static void op_broadcast(void *arg, const struct hash256 *txid, const uint8_t *r
 		carrier_submit(d->carrier, txid, raw, sz);
 }
 
+/* Where no node is configured any more, P2P is all there is. */
+static void op_ask_nodes(void *arg, const struct hash256 *txid, const uint8_t *raw, size_t sz)
+{
+	struct daemon *d = arg;
+
+	if (d->carrier && carrier_node_cnt(d->carrier) > 0)
+		carrier_submit(d->carrier, txid, raw, sz);
+	else
+		op_broadcast(arg, txid, raw, sz);
+}
+
 static void op_block_ack(void *arg, uint32_t height, const struct hash256 *hash)
 {
 	struct daemon *d = arg;
@@ -134,6 +145,7 @@ static const struct tower_ops tower_ops = {
 	.watch_add = op_watch_add,
 	.watch_del = op_watch_del,
 	.broadcast = op_broadcast,
+	.ask_nodes = op_ask_nodes,
 	.block_ack = op_block_ack,
 	.alert = op_alert,
 	.session_reset = op_session_reset,

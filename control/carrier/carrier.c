@@ -107,9 +107,14 @@ static struct job *job_new(struct carrier *c, const struct hash256 *txid, const 
 	return j;
 }
 
-static unsigned rank(enum carrier_outcome o)
+/* Invalid only when nobody who judged it says anything milder: one node may be wrong. */
+static unsigned rank(const struct carrier_verdict *v)
 {
-	return o == OUTCOME_ACCEPTED ? 2 : o == OUTCOME_REFUSED ? 1 : 0;
+	if (v->outcome == OUTCOME_ACCEPTED)
+		return 3;
+	if (v->outcome != OUTCOME_REFUSED)
+		return 0;
+	return v->reason == REASON_INVALID || v->reason == REASON_UNDECODABLE ? 1 : 2;
 }
 
 static void answer(struct carrier *c, const struct hash256 *txid, const struct carrier_verdict *v)
@@ -133,7 +138,7 @@ void job_answered(struct job *j, struct carrier *c, const struct carrier_verdict
 	struct hash256 txid = j->txid;
 	bool say, over;
 
-	if (!j->judged || rank(v->outcome) > rank(j->best.outcome))
+	if (!j->judged || rank(v) > rank(&j->best))
 		j->best = *v;
 	j->judged = true;
 	j->open--;

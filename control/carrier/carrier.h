@@ -12,7 +12,8 @@
             what one refuses another may mine.  A node that becomes usable later gets it from the tower, which is told.
    Verdict  Exactly one answer per accepted carrier_submit comes back: NODE_ACCEPTED as soon as one node has it
             (code 0; text says when the node called it known or confirmed); otherwise, when all have answered,
-            NODE_REFUSED if a node judged the transaction itself (-22, -25, -26), else NODE_UNREACHABLE.  A node that
+            NODE_REFUSED if a node judged the transaction itself (-22, -25, -26; of several refusals the mildest), else
+            NODE_UNREACHABLE.  A node that
             misses an input or sees a conflict is asked whether it has the penalty itself, and what spends the
             input: that ends up in the text.  The same txid while it is still under way is not queued again; its
             one answer serves both.  Nothing is kept of an answer once it is given: sendrawtransaction may be

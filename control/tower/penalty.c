@@ -81,6 +81,12 @@ static void plan(struct tower *t, struct penalty *p, uint64_t max_ns)
 	p->backoff_ns = p->backoff_ns * 2 > max_ns ? max_ns : p->backoff_ns * 2;
 }
 
+/* A node may be wrong about it, but no block will change its mind. */
+static bool hopeless(const struct penalty *p)
+{
+	return p->state == TRACKER_REFUSED && (p->reason == REASON_INVALID || p->reason == REASON_UNDECODABLE);
+}
+
 void penalty_send(struct tower *t, struct penalty *p, const uint8_t *raw, size_t sz)
 {
 	p->since = t->has_tip ? t->tip.height : 0;
@@ -91,7 +97,10 @@ void penalty_send(struct tower *t, struct penalty *p, const uint8_t *raw, size_t
 	plan(t, p, p->state == TRACKER_REFUSED ? REFUSED_BACKOFF_MAX : UNSENT_BACKOFF_MAX);
 	if (p->state == TRACKER_SENT)
 		p->next_ns = UINT64_MAX;
-	t->ops.broadcast(t->arg, &p->txid, raw, sz);
+	if (hopeless(p) && t->ops.ask_nodes != NULL)
+		t->ops.ask_nodes(t->arg, &p->txid, raw, sz);
+	else
+		t->ops.broadcast(t->arg, &p->txid, raw, sz);
 }
 
 /* --- what the store says about it ----------------------------------------------------------------------------- */
@@ -199,12 +208,6 @@ static void send_again(struct tower *t, struct penalty *p)
 }
 
 /* --- when -------------------------------------------------------------------------------------------------------- */
-
-/* A node may be wrong about it, but no block will change its mind. */
-static bool hopeless(const struct penalty *p)
-{
-	return p->state == TRACKER_REFUSED && (p->reason == REASON_INVALID || p->reason == REASON_UNDECODABLE);
-}
 
 void penalties_after_block(struct tower *t)
 {

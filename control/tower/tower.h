@@ -82,6 +82,9 @@ struct tower_ops {
 	void (*broadcast)(void *arg, const struct hash256 *txid, const uint8_t *raw, size_t sz);
 	/* Everything up to this block is durable. */
 	void (*block_ack)(void *arg, uint32_t height, const struct hash256 *hash);
+	/* The same without P2P: for a penalty that every node which judged it calls invalid, since peers may end the
+	   connection of who pushes such a thing again and again.  NULL: broadcast does it. */
+	void (*ask_nodes)(void *arg, const struct hash256 *txid, const uint8_t *raw, size_t sz);
 	/* Something that a person should look at.  Told once for each step or reason.  May be NULL. */
 	void (*alert)(void *arg, const struct tower_alert *a);
 	/* What the session reported does not fit to the chain in the store (a block that does not link to the last one),

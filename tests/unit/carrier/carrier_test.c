@@ -323,6 +323,34 @@ static void one_accepting_node_outweighs_a_refusing_one(void **state)
 	world_free(w, 2);
 }
 
+static void invalid_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
+{
+	good_node(n, q, r);
+	if (!is_probe(q)) {
+		r->status = 500;
+		r->body = ERROR_OF("-26", "mandatory-script-verify-flag-failed (Invalid signature)");
+	}
+}
+
+static void one_node_alone_does_not_make_a_penalty_invalid(void **state)
+{
+	struct world *w = world_new(2, invalid_node, refusing_node, NULL);
+
+	(void)state;
+	assert_true(
+		RUN_UNTIL(w, node_state(w, 0) == CARRIER_USABLE && node_state(w, 1) == CARRIER_USABLE, 5000));
+	w->node[1].delay_ms = 100; /* the milder one comes last */
+	submit(w, 1);
+	assert_true(RUN_UNTIL(w, w->got.cnt == 1, 5000));
+	assert_int_equal(w->got.of[0].a.verdict, NODE_REFUSED);
+	assert_int_equal(w->got.of[0].a.reason, REASON_FEE_LOW);
+	w->node[1].script = invalid_node;
+	submit(w, 2);
+	assert_true(RUN_UNTIL(w, w->got.cnt == 2, 5000));
+	assert_int_equal(w->got.of[1].a.reason, REASON_INVALID);
+	world_free(w, 2);
+}
+
 static void busy_node(struct fake_node *n, const struct fake_request *q, struct fake_reply *r)
 {
 	good_node(n, q, r);
@@ -1058,6 +1086,7 @@ int main(void)
 		cmocka_unit_test(a_connection_closed_while_idle_costs_nothing),
 		cmocka_unit_test(a_refusal_carries_code_and_text),
 		cmocka_unit_test(one_accepting_node_outweighs_a_refusing_one),
+		cmocka_unit_test(one_node_alone_does_not_make_a_penalty_invalid),
 		cmocka_unit_test(a_full_work_queue_is_waited_for),
 		cmocka_unit_test(a_queue_that_stays_full_is_given_back_to_the_tower),
 		cmocka_unit_test(T23_a_warming_node_is_waited_for_and_its_coming_is_told),

@@ -62,6 +62,12 @@ static void on_broadcast(void *arg, const struct hash256 *txid, const uint8_t *r
 	s->sent[s->sent_cnt++].at = sim_tip(s);
 }
 
+static void on_ask_nodes(void *arg, const struct hash256 *txid, const uint8_t *raw, size_t sz)
+{
+	((struct sim *)arg)->asked_nodes_cnt++;
+	on_broadcast(arg, txid, raw, sz);
+}
+
 static void on_ack(void *arg, uint32_t height, const struct hash256 *hash)
 {
 	struct sim *s = arg;
@@ -113,6 +119,7 @@ static void open_tower(struct sim *s)
 	const struct tower_ops ops = {.watch_add = on_watch_add,
 				      .watch_del = on_watch_del,
 				      .broadcast = on_broadcast,
+				      .ask_nodes = on_ask_nodes,
 				      .block_ack = on_ack,
 				      .alert = on_alert,
 				      .session_reset = on_reset};

@@ -57,6 +57,7 @@ struct sim {
 		struct hash256 txid;
 		uint32_t at; /* tip of the dataplane */
 	} sent[4096];
+	unsigned asked_nodes_cnt; /* of these, by RPC only */
 	unsigned sent_cnt, ack_cnt, reset_cnt;
 	bool keeps_dead;              /* tower_purge is left to the test */
 	struct tower_alert alert[64]; /* without their pointers */

@@ -352,6 +352,9 @@ static void T21_an_invalid_penalty_is_kept_but_not_hurried(void **state)
 			answer(s, &p, REASON_INVALID, "mandatory-script-verify-flag-failed");
 	}
 	sent = sim_sent(s, &p.txid);
+	/* Not pushed to peers any more, all but the first time. */
+	assert_true(sent > 2);
+	assert_int_equal(s->asked_nodes_cnt, sent - 1);
 	sim_mine_empty(s, 1);
 	sim_tick(s, 1100000000);
 	assert_int_equal(sim_sent(s, &p.txid), sent);
@@ -359,6 +362,11 @@ static void T21_an_invalid_penalty_is_kept_but_not_hurried(void **state)
 	sim_mine_empty(s, 6);
 	sim_tick(s, 1100000000);
 	assert_true(sim_sent(s, &p.txid) > sent);
+	/* Somebody thinks better of it: as ever. */
+	answer(s, &p, REASON_FEE_LOW, "min relay fee not met");
+	sent = s->asked_nodes_cnt;
+	sim_tick(s, 1200000000000);
+	assert_int_equal(s->asked_nodes_cnt, sent);
 }
 
 static void retries_of_many_do_not_fall_together(void **state)
