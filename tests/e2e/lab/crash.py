@@ -122,7 +122,7 @@ class User(threading.Thread):
             return
         action = self.rng.choices(
             (self._add, self._change, self._late, self._invalid, self._read, self._register),
-            (10, 5, 1.5, 1, 4, 0.7),
+            (10, 5, 1.5, 2, 4, 0.7),
         )[0]
         action()
 
@@ -266,8 +266,9 @@ class Chain:
         undone = [t for t, height in self.where.items() if height >= len(line)]
         for txid in undone:
             del self.where[txid]
+        share = self.rng.choice((0.03, 0.2, 0.4))  # whether what was undone comes again soon
         for _ in range(depth + self.rng.randint(1, 2)):
-            undone = self._block(line, undone, 0.4)
+            undone = self._block(line, undone, share)
         self.world.free += [t for t in undone if t not in self.spends]
         self.world._become(line)
 
@@ -515,6 +516,10 @@ class Crash:
         for which in dead:
             self._start(which, doomed=False)
         wait_until(lambda: self._find_port() or self.tower.check() or self.tower.port, "vigild", 60)
+        if self.rng.random() < 0.6:
+            # What is compared has just been undone in part.
+            self.chain.reorg(self.rng.randint(1, 8))
+            self.reorgs += 1
         self.tower.wait_synced(self.node_of_tip(), 60)
         # The store may have known the tip before: the dataplane must be there, too.
         wait_until(self._scans, "the dataplane to scan at the tip", 60)
