@@ -1,5 +1,6 @@
 #include "log/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,8 +14,14 @@
 
 static const char *const level_names[LOG_LVL_CNT] = {"error", "warn", "info", "debug"};
 
+#define GATHER_SZ (32u * 1024u)
+
 static struct {
-	pthread_mutex_t lock; /* guards fd and path; held over the write, so that lines never mix */
+	pthread_mutex_t lock; /* guards what is not atomic; held over the write, so that lines never mix */
+	bool gathering;
+	size_t gathered_sz;
+	unsigned gathered_cnt;
+	char gathered[GATHER_SZ];
 	int fd;
 	char *path; /* NULL: standard error */
 	atomic_int level;
@@ -37,6 +44,40 @@ bool log_level_parse(enum log_level *out, const char *name)
 	return false;
 }
 
+static_assert(LOG_LINE_MAX <= GATHER_SZ, "room for every line");
+
+/* With the lock held. */
+static void lines_write(const char *p, size_t sz, unsigned lines)
+{
+	while (sz > 0) {
+		ssize_t n = write(lg.fd, p, sz);
+
+		if (n > 0) {
+			p += n;
+			sz -= (size_t)n;
+		} else if (n == 0 || errno != EINTR) {
+			atomic_fetch_add_explicit(&lg.dropped, lines, memory_order_relaxed);
+			return;
+		}
+	}
+}
+
+/* With the lock held. */
+static void gathered_write(void)
+{
+	lines_write(lg.gathered, lg.gathered_sz, lg.gathered_cnt);
+	lg.gathered_sz = 0;
+	lg.gathered_cnt = 0;
+}
+
+void log_gather(bool on)
+{
+	pthread_mutex_lock(&lg.lock);
+	lg.gathering = on;
+	gathered_write();
+	pthread_mutex_unlock(&lg.lock);
+}
+
 static int file_open(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
@@ -48,6 +89,7 @@ static int file_open(const char *path)
 static void target_set(int fd, char *path)
 {
 	pthread_mutex_lock(&lg.lock);
+	gathered_write();
 	int old_fd = lg.fd;
 	char *old_path = lg.path;
 
@@ -85,6 +127,7 @@ int log_reopen(void)
 	int rc = 0;
 
 	pthread_mutex_lock(&lg.lock);
+	gathered_write();
 	if (lg.path) {
 		int fd = file_open(lg.path);
 
@@ -346,19 +389,16 @@ void log_write(enum log_level l, const char *event, const char *msg, const struc
 	clock_gettime(CLOCK_REALTIME, &now);
 	size_t sz = log_format(buf, (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000, l, event,
 			       msg, kv);
-	size_t off = 0;
-
 	pthread_mutex_lock(&lg.lock);
-	while (off < sz) {
-		ssize_t n = write(lg.fd, buf + off, sz - off);
-
-		if (n > 0)
-			off += (size_t)n;
-		else if (n == 0 || errno != EINTR)
-			break;
+	if (lg.gathered_sz > 0 && (l <= LOG_LVL_WARN || lg.gathered_sz + sz > GATHER_SZ))
+		gathered_write();
+	if (lg.gathering && l > LOG_LVL_WARN) {
+		memcpy(lg.gathered + lg.gathered_sz, buf, sz);
+		lg.gathered_sz += sz;
+		lg.gathered_cnt++;
+	} else {
+		lines_write(buf, sz, 1);
 	}
 	pthread_mutex_unlock(&lg.lock);
-	if (off < sz)
-		atomic_fetch_add_explicit(&lg.dropped, 1, memory_order_relaxed);
 	errno = saved;
 }

@@ -33,6 +33,10 @@ int log_reopen(void);
 void log_close(void);
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level l);
+/* Around a burst of lines: from true to false lines of info and debug, of any thread, may be written together, in their
+   order.  Errors and warnings are written at once, after what came before them.  Short: what is held back is lost when
+   the process dies. */
+void log_gather(bool on);
 /* Lines that could not be written since the start. */
 uint64_t log_dropped(void);
 

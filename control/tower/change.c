@@ -233,6 +233,8 @@ static void follow(struct change *c)
 		t->ops.watch_add(t->arg, &c->adds.p[i]);
 	if (c->adds.cnt > 0 && t->has_tip && t->unsettled_height == HEIGHT_NONE)
 		t->unsettled_height = t->tip.height;
+	if (c->note_cnt > 1)
+		log_gather(true);
 	for (size_t i = 0; i < c->note_cnt; i++) {
 		tell(t, &c->notes[i]);
 		if (c->notes[i].kind == NOTE_CREATED &&
@@ -241,6 +243,8 @@ static void follow(struct change *c)
 		if (!hash256_is_zero(&c->notes[i].penalty))
 			penalty_review(t, &c->notes[i].penalty);
 	}
+	if (c->note_cnt > 1)
+		log_gather(false);
 }
 
 int change_commit(struct change *c, void (*done)(void *arg, bool ok), void *arg)

@@ -205,6 +205,38 @@ static void lines_of_threads_never_mix(void **state)
 	assert_int_equal(log_dropped(), 0);
 }
 
+static void gathered_lines_come_together_in_their_order_and_warnings_do_not_wait(void **state)
+{
+	unsigned seen = 0;
+	char *save = NULL;
+
+	(void)state;
+	unlink(path);
+	assert_int_equal(log_open(path, LOG_LVL_INFO), 0);
+	log_gather(true);
+	log_info("first", "held back");
+	assert_string_equal(slurp(path), "");
+	log_warn("second", "at once, after what came before it");
+	assert_non_null(strstr(slurp(path), "event=first"));
+	assert_non_null(strstr(slurp(path), "event=second"));
+	/* More than is held back. */
+	for (unsigned i = 0; i < LINES; i++)
+		log_info("burst", "one of many", log_u64("i", i),
+			 log_str("pad", "0123456789012345678901234567"));
+	log_gather(false);
+	log_info("last", "written at once");
+	for (char *l = strtok_r(slurp(path), "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+		static const char mark[] = "event=burst msg=\"one of many\" i=";
+		const char *at = strstr(l, mark);
+
+		if (at)
+			assert_int_equal(strtoul(at + sizeof mark - 1, NULL, 10), seen++);
+	}
+	assert_int_equal(seen, LINES);
+	assert_non_null(strstr(slurp(path), "event=last"));
+	assert_int_equal(log_dropped(), 0);
+}
+
 static void text_for_a_terminal_is_printable_ascii_and_is_cut_with_a_mark(void **state)
 {
 	char out[64];
@@ -234,6 +266,7 @@ int main(void)
 		cmocka_unit_test(a_log_file_is_private_reopens_under_its_name_and_honours_the_level),
 		cmocka_unit_test(a_path_that_cannot_be_opened_is_an_error),
 		cmocka_unit_test(lines_of_threads_never_mix),
+		cmocka_unit_test(gathered_lines_come_together_in_their_order_and_warnings_do_not_wait),
 	};
 	int failed = cmocka_run_group_tests_name("format", format, NULL, NULL);
 
