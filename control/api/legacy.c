@@ -213,9 +213,12 @@ static enum api_code read_get(const void *body, size_t sz, struct api_request *r
 
 	if (!read_body(body, sz, names, v, 2, p))
 		return p->code;
-	r->sent_locator = strndup(v[0].p, v[0].sz);
+	/* Not strndup: the body ends without a NUL. */
+	r->sent_locator = malloc(v[0].sz + 1);
 	if (r->sent_locator == NULL)
 		return reject(p, API_AT_LOCATOR, API_SERVICE_UNAVAILABLE, "out of memory");
+	memcpy(r->sent_locator, v[0].p, v[0].sz);
+	r->sent_locator[v[0].sz] = '\0';
 	if (read_locator(&v[0], r, p) != API_OK)
 		return p->code;
 	read_signature(&v[1], r);

@@ -345,9 +345,31 @@ static void the_reader_accepts_what_jansson_accepts(void **state)
 	assert_in_range(valid, rounds / 50, rounds);
 }
 
+static void a_legacy_locator_is_kept_as_it_was_sent(void **state)
+{
+	static const char *const sent[] = {"\"0123456789abcdef0123456789abcdef\"", "12", "null"};
+	char text[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof sent / sizeof sent[0]; i++) {
+		size_t sz = (size_t)snprintf(text, sizeof text, "{\"signature\":\"s\",\"locator\":%s}",
+					     sent[i]);
+		char *body = malloc(sz); /* exactly, and without a NUL */
+
+		assert_non_null(body);
+		memcpy(body, text, sz);
+		api_decode_legacy(API_GET_APPOINTMENT, body, sz, 20, &req, &problem);
+		free(body);
+		assert_non_null(req.sent_locator);
+		assert_string_equal(req.sent_locator, sent[i]);
+		api_request_free(&req);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_legacy_locator_is_kept_as_it_was_sent),
 		cmocka_unit_test(T07_the_vectors_give_their_codes),
 		cmocka_unit_test(a_good_request_is_decoded_whole),
 		cmocka_unit_test(an_empty_blob_is_allowed_and_a_long_signature_is_kept_as_such),
