@@ -475,6 +475,7 @@ static bool open_metrics(struct daemon *d)
 		.rpc = d->rpc,
 		.network = d->network,
 		.alert = alert_info_of(d->alert),
+		.tor = d->tor ? tor_info_of(d->tor) : NULL,
 	};
 	const char *why = "";
 

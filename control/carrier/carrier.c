@@ -1,5 +1,6 @@
 #include "carrier/carrier.h"
 
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,16 +44,23 @@ uint32_t carrier_jitter(struct carrier *c, uint32_t below)
 
 /* --- jobs --------------------------------------------------------------------------------------------------- */
 
+static int job_cmp(const void *a, const void *b)
+{
+	const struct job *x = a, *y = b;
+
+	return memcmp(x->txid.b, y->txid.b, HASH_SZ);
+}
+
 static struct job *job_find(struct carrier *c, const struct hash256 *txid)
 {
-	for (struct job *j = c->jobs; j != NULL; j = j->next)
-		if (hash256_eq(&j->txid, txid))
-			return j;
-	return NULL;
+	struct job key = {.txid = *txid}, **at = tfind(&key, &c->job_tree, job_cmp);
+
+	return at == NULL ? NULL : *at;
 }
 
 static void job_free(struct carrier *c, struct job *j)
 {
+	tdelete(j, &c->job_tree, job_cmp);
 	*j->link = j->next;
 	if (j->next != NULL)
 		j->next->link = j->link;
@@ -98,6 +106,11 @@ static struct job *job_new(struct carrier *c, const struct hash256 *txid, const 
 		return NULL;
 	}
 	j->txid = *txid;
+	if (tsearch(j, &c->job_tree, job_cmp) == NULL) {
+		free(j->body);
+		free(j);
+		return NULL;
+	}
 	j->owed = true;
 	j->link = c->jobs_tail;
 	*c->jobs_tail = j;

@@ -13,11 +13,10 @@
    Verdict  Exactly one answer per accepted carrier_submit comes back: NODE_ACCEPTED as soon as one node has it
             (code 0; text says when the node called it known or confirmed); otherwise, when all have answered,
             NODE_REFUSED if a node judged the transaction itself (-22, -25, -26; of several refusals the mildest), else
-            NODE_UNREACHABLE.  A node that
-            misses an input or sees a conflict is asked whether it has the penalty itself, and what spends the
-            input: that ends up in the text.  The same txid while it is still under way is not queued again; its
-            one answer serves both.  Nothing is kept of an answer once it is given: sendrawtransaction may be
-            repeated, so a cache of receipts would only hide news.
+            NODE_UNREACHABLE.  A node that misses an input or sees a conflict is asked whether it has the penalty
+            itself, and what spends the input: that ends up in the text.  The same txid while it is still under way
+            is not queued again; its one answer serves both.  Nothing is kept of an answer once it is given:
+            sendrawtransaction may be repeated, so a cache of receipts would only hide news.
    Retry    Within a request: a connection that the node closed while idle (libcurl, once), 503 (work queue full, up to
             five times, 50 to 500 ms with jitter), 401 once after reading the cookie file again, two parameters
             for a node that does not know three.  Beyond that the tower tries again; it is told when a node becomes

@@ -69,6 +69,7 @@ struct carrier {
 	unsigned timeout_ms, alarm_ms, concurrency, node_cnt;
 	struct node node[CARRIER_NODE_MAX];
 	struct job *jobs, **jobs_tail;
+	void *job_tree; /* the same, of tsearch by txid: a block may bring thousands */
 	unsigned job_cnt;
 	size_t job_bytes;
 	uv_timer_t refuse;    /* answers that carrier_submit may not give itself */

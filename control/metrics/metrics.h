@@ -17,6 +17,7 @@
 #include "carrier/carrier.h"
 #include "feed/feed.h"
 #include "rpc/rpc.h"
+#include "tor/tor.h"
 #include "tower/tower.h"
 
 struct metrics;
@@ -31,6 +32,7 @@ struct metrics_env {
 	struct rpc *rpc;
 	const struct network *network;
 	const struct alert_info *alert; /* NULL: none */
+	const struct tor_info *tor;     /* NULL: none */
 };
 
 /* The whole exposition, malloc'd, *sz bytes; NULL: out of memory. */

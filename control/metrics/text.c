@@ -159,6 +159,13 @@ static void put_nodes(struct expo *e, const struct carrier *c)
 	}
 }
 
+static void put_tor(struct expo *e, const struct tor_info *t)
+{
+	expo_one(e, "vigil_onion_up", EXPO_GAUGE, "1 while the onion service is set up.", t->state == TOR_UP);
+	expo_one(e, "vigil_onion_lost_total", EXPO_COUNTER, "Times the onion service was lost.",
+		 t->losses_total);
+}
+
 struct peers {
 	struct link_peer_state p[FEED_PEER_MAX];
 	unsigned cnt;
@@ -325,6 +332,8 @@ char *metrics_text(const struct metrics_env *env, size_t *sz)
 	put_store(&e, env->store);
 	put_link(&e, &fi);
 	put_nodes(&e, env->carrier);
+	if (env->tor != NULL)
+		put_tor(&e, env->tor);
 	put_peers(&e, env->feed);
 	put_meters(&e);
 	put_rpc(&e, env->rpc);

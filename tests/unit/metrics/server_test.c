@@ -22,6 +22,7 @@
 static struct samples got;
 static struct tower tower;
 static struct metrics_env env;
+static const struct tor_info onion = {.state = TOR_UP, .losses_total = 3};
 static const struct alert_info alerts = {.events_total = 41, .runs_total = 40, .queued = 1};
 static uv_loop_t loop;
 static struct rpc *rpc;
@@ -39,7 +40,8 @@ static int setup(void **state)
 	uv_loop_init(&loop);
 	rpc = rpc_new(&loop, path, &re, &why);
 	assert_non_null(rpc);
-	env = (struct metrics_env){.tower = &tower, .rpc = rpc, .network = re.network, .alert = &alerts};
+	env = (struct metrics_env){
+		.tower = &tower, .rpc = rpc, .network = re.network, .alert = &alerts, .tor = &onion};
 	meter_reset();
 	return 0;
 }
@@ -93,6 +95,8 @@ static void each_number_stands_under_its_name(void **state)
 	assert_true(value_of(&got, "vigil_rpc_clients", "") == 0);
 	assert_true(value_of(&got, "vigil_alerts_total", "") == 41);
 	assert_true(value_of(&got, "vigil_alerts_queued", "") == 1);
+	assert_true(value_of(&got, "vigil_onion_up", "") == 1);
+	assert_true(value_of(&got, "vigil_onion_lost_total", "") == 3);
 }
 
 /* --- over HTTP ---------------------------------------------------------------------------------------------- */
