@@ -14,7 +14,8 @@
              32 KB.  These get a 4xx without JSON, and the connection is closed.  No HTTP library sends such things, so
              no client is harmed, and a parser of our own in front of a hardened one would be the greater risk.
              A legacy caller gets 400 in place of 411, 413 and 415, of which its plugin's hook knows nothing.
-   Transient When the tower cannot take a request now (no block known, the disk is full, memory is short): 503.  The
+   Transient When the tower cannot take a request now (no block known, the disk is full, memory is short, as many
+             appointments watched as there may be): 503.  The
              error code is 32, but 7 for add_appointment: a current client looks at the code alone, drops an appointment
              for ever at 32, and at 7 keeps it, registers again and retries (section 18); a legacy client retries at 503.
    Limits    Connections, connections of one address, header bytes, body bytes of one request and of all together,
@@ -23,7 +24,8 @@
    Overload  A request that arrives while all connections are taken gets the place of one that is silent for a second (or whose
              body does not arrive within five); if there is none it is answered 503 at once, as above, and its connection
              is closed.  For that some connections beyond the limit are taken; more wait in the system's queue, where places come
-             free within a second or two.    Secrets   Bodies are never logged; the tower's key is only handed to sig_sign (invariant I7). */
+             free within a second or two.
+   Secrets   Bodies are never logged; the tower's key is only handed to sig_sign (invariant I7). */
 #ifndef VIGIL_API_API_H
 #define VIGIL_API_API_H
 

@@ -293,7 +293,7 @@ const struct config_key config_keys[] = {
 	 "The smallest to_self_delay taken from a legacy client; current clients are not held to "
 	 "it."},
 	{"teos", "max-appointments", parse_u32, FIELD(max_appointments), 0, UINT32_MAX, "0", "appointments",
-	 "While so many are watched no more are taken; 0 is no limit."},
+	 "While so many are watched no more are taken: clients keep theirs and try again; 0 is no limit."},
 
 	{"rpc", "connect", parse_nodes, FIELD(nodes), 0, 0, "", "[https://]host:port[,...]",
 	 "Nodes whose JSON-RPC gets every penalty too and gives a verdict on it, [IPv6] in brackets; https:// "

@@ -572,6 +572,9 @@ def test_T05_outdated_users_are_deleted_with_their_data(lab, rng):
     info = life.tower.rpc("gettowerinfo")
     assert (info["n_registered_users"], info["n_watcher_appointments"]) == (1, 1)
     # What is left is the legacy user's, which has renewed; the other one is a stranger now.
+    legacy.retry()
+    assert legacy.status == REACHABLE and legacy.pending == {}
+    assert life.tower.rpc("gettowerinfo")["n_watcher_appointments"] == 2
     life.mine([breach.dispute])
     life.penalised(breach)
     assert len(life.tower.trackers()) == 1
