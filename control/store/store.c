@@ -16,63 +16,9 @@
 #include "store/migrate.h"
 #include "store/wal.h"
 
-#define RESERVE_MAX     (128u << 20)
-#define RECOVER_MIN_NS  100000000ull
-#define RECOVER_MAX_NS  5000000000ull
-#define PENDING_MIN_CNT 64u
-
-/* A batch whose sync is owed to somebody. */
-struct pending {
-	uint64_t seq;
-	void (*done)(void *arg, bool ok);
-	void *arg;
-};
-
-/* A test's: calls until one fails, and then again. */
-struct fault {
-	unsigned left, every; /* 0: none */
-	bool odd;
-};
-
-struct store {
-	struct db db;
-	struct checkpoint checkpoint;
-	rocksdb_pinnableslice_t *pin; /* what the last store_get gave */
-	uint64_t reserve;
-	struct fault fault_write, fault_sync;
-	uint64_t epoch, recover_at_ns, recover_wait_ns;
-	struct store_stats stats;
-	bool write_failed;
-
-	/* Owed callbacks, a ring in order of seq.  Caller's thread only. */
-	struct pending *ring;
-	size_t ring_cap, ring_head, ring_cnt;
-
-	int event_fd;
-	pthread_t thread;
-	struct wal *wal;
-	/* Under the lock: batches written, batches synced, whether RocksDB must be opened again, and whether that is
-	   because of a sync (then what was not synced before will not be). */
-	pthread_mutex_t lock;
-	pthread_cond_t wake, idle;
-	uint64_t written, synced;
-	bool broken, sync_failed, syncing, stop, thread_runs;
-};
-
-/* Counts a call: does it fail?  The distance alternates, or callers that try again in step would fail for ever. */
-static bool fault_due(struct fault *f)
-{
-	if (f->left == 0 || --f->left > 0)
-		return false;
-	f->odd = !f->odd;
-	f->left = f->every > 0 ? f->every + f->odd : 0;
-	return true;
-}
-
-struct store_batch {
-	struct store *s;
-	rocksdb_writebatch_t *wb;
-};
+#define RESERVE_MAX    (128u << 20)
+#define RECOVER_MIN_NS 100000000ull
+#define RECOVER_MAX_NS 5000000000ull
 
 static uint64_t now_ns(void)
 {
@@ -80,122 +26,6 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
-/* --- syncs ---------------------------------------------------------------------------------------------------- */
-
-static void signal_caller(struct store *s)
-{
-	uint64_t one = 1;
-	ssize_t n;
-
-	do {
-		n = write(s->event_fd, &one, sizeof(one));
-	} while (n < 0 && errno == EINTR);
-}
-
-/* With the lock held on entry and exit. */
-static void sync_once(struct store *s)
-{
-	uint64_t target = s->written;
-	bool fault = fault_due(&s->fault_sync);
-	uint64_t begun = meter_now_ns();
-	int rc;
-
-	s->syncing = true;
-	pthread_mutex_unlock(&s->lock);
-	rc = fault ? -ENOSPC : wal_sync(s->wal);
-	meter_note(METER_SYNC, meter_now_ns() - begun, rc < 0 ? "failed" : "the store's log");
-	if (rc < 0)
-		log_error("store_sync_failed", "The store's log cannot be synced",
-			  log_str("error", strerror(-rc)));
-	if (rc == 0)
-		KILL_POINT("store:after-sync");
-	pthread_mutex_lock(&s->lock);
-	s->syncing = false;
-	s->stats.syncs++;
-	if (rc < 0) {
-		s->stats.failures++;
-		s->broken = true;
-		s->sync_failed = true;
-	} else {
-		s->synced = target;
-	}
-	pthread_cond_broadcast(&s->idle);
-	signal_caller(s);
-}
-
-static void *sync_main(void *arg)
-{
-	struct store *s = arg;
-
-	pthread_mutex_lock(&s->lock);
-	for (;;) {
-		if (!s->sync_failed && s->written > s->synced)
-			sync_once(s);
-		else if (s->stop)
-			break;
-		else
-			pthread_cond_wait(&s->wake, &s->lock);
-	}
-	pthread_mutex_unlock(&s->lock);
-	return NULL;
-}
-
-static void ring_push(struct store *s, uint64_t seq, void (*done)(void *, bool), void *arg)
-{
-	s->ring[(s->ring_head + s->ring_cnt) % s->ring_cap] = (struct pending){seq, done, arg};
-	s->ring_cnt++;
-}
-
-/* Before a write, so that a callback that is owed can always be kept. */
-static bool ring_room(struct store *s)
-{
-	size_t cap = s->ring_cap == 0 ? PENDING_MIN_CNT : s->ring_cap * 2;
-	struct pending *p;
-
-	if (s->ring_cnt < s->ring_cap)
-		return true;
-	p = malloc(cap * sizeof(*p));
-	if (p == NULL)
-		return false;
-	for (size_t i = 0; i < s->ring_cnt; i++)
-		p[i] = s->ring[(s->ring_head + i) % s->ring_cap];
-	free(s->ring);
-	s->ring = p;
-	s->ring_cap = cap;
-	s->ring_head = 0;
-	return true;
-}
-
-/* Answers everything up to seq. */
-static void answer(struct store *s, uint64_t seq, bool ok)
-{
-	while (s->ring_cnt > 0 && s->ring[s->ring_head].seq <= seq) {
-		struct pending p = s->ring[s->ring_head];
-
-		s->ring_head = (s->ring_head + 1) % s->ring_cap;
-		s->ring_cnt--;
-		p.done(p.arg, ok);
-		KILL_POINT("store:after-answer");
-	}
-}
-
-void store_poll(struct store *s)
-{
-	uint64_t n, synced, written;
-	bool failed;
-
-	if (read(s->event_fd, &n, sizeof(n)) < 0 && errno != EAGAIN && errno != EINTR)
-		log_error("store_event", "Cannot read the store's event descriptor");
-	pthread_mutex_lock(&s->lock);
-	synced = s->synced;
-	written = s->written;
-	failed = s->sync_failed;
-	pthread_mutex_unlock(&s->lock);
-	answer(s, synced, true);
-	if (failed)
-		answer(s, written, false);
 }
 
 /* --- open, close, recover ----------------------------------------------------------------------------------- */
@@ -237,20 +67,13 @@ static int start(struct store *s, const char *dir, const struct formats *f)
 	set_reserve(s);
 	s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	s->wal = wal_open(s->db.wal_dir);
-	if (s->event_fd < 0 || s->wal == NULL || !ring_room(s) ||
-	    pthread_create(&s->thread, NULL, sync_main, s) != 0) {
+	if (s->event_fd < 0 || s->wal == NULL || !store_ring_room(s) ||
+	    pthread_create(&s->thread, NULL, store_sync_main, s) != 0) {
 		snprintf(s->db.why, sizeof(s->db.why), "store: out of descriptors or threads");
 		return -EAGAIN;
 	}
 	s->thread_runs = true;
 	return 0;
-}
-
-static void unpin(struct store *s)
-{
-	if (s->pin != NULL)
-		rocksdb_pinnableslice_destroy(s->pin);
-	s->pin = NULL;
 }
 
 int store_open(struct store **out, const char *dir, const char **why)
@@ -291,11 +114,11 @@ void store_close(struct store *s)
 		pthread_cond_signal(&s->wake);
 		pthread_mutex_unlock(&s->lock);
 		pthread_join(s->thread, NULL);
-		answer(s, s->synced, true);
-		answer(s, UINT64_MAX, false);
+		store_answer(s, s->synced, true);
+		store_answer(s, UINT64_MAX, false);
 	}
 	checkpoint_fini(&s->checkpoint);
-	unpin(s);
+	store_unpin(s);
 	wal_close(s->wal);
 	db_close(&s->db);
 	db_release(&s->db);
@@ -315,7 +138,7 @@ static bool open_again(struct store *s)
 	if (!db_disk_takes_data(&s->db))
 		return false;
 	checkpoint_wait(&s->checkpoint);
-	unpin(s);
+	store_unpin(s);
 	db_close(&s->db);
 	rc = db_open(&s->db, false);
 	if (rc < 0) {
@@ -343,8 +166,8 @@ bool store_recover(struct store *s)
 		return true;
 	if (now < s->recover_at_ns)
 		return false;
-	answer(s, s->synced, true);
-	answer(s, UINT64_MAX, false);
+	store_answer(s, s->synced, true);
+	store_answer(s, UINT64_MAX, false);
 	if (!open_again(s)) {
 		s->recover_wait_ns = s->recover_wait_ns == 0 ? RECOVER_MIN_NS : s->recover_wait_ns * 2;
 		if (s->recover_wait_ns > RECOVER_MAX_NS)
@@ -412,11 +235,11 @@ static int write_batch(struct store *s, struct store_batch *b)
 	pthread_mutex_unlock(&s->lock);
 	if (broken)
 		return -EIO;
-	if (fault_due(&s->fault_write))
+	if (store_fault_due(&s->fault_write))
 		return -ENOSPC;
 	if (!space_left(s))
 		return -ENOSPC;
-	if (!ring_room(s))
+	if (!store_ring_room(s))
 		return -ENOMEM;
 	KILL_POINT("store:before-write");
 	rocksdb_write(s->db.db, s->db.wo, b->wb, &err);
@@ -446,7 +269,7 @@ int store_write(struct store *s, struct store_batch *b, void (*done)(void *arg, 
 		s->stats.batches++;
 		s->written++;
 		if (done != NULL)
-			ring_push(s, s->written, done, arg);
+			store_ring_push(s, s->written, done, arg);
 		pthread_cond_signal(&s->wake);
 	}
 	pthread_mutex_unlock(&s->lock);
@@ -462,114 +285,6 @@ int store_write_synced(struct store *s, struct store_batch *b)
 	rocksdb_writeoptions_set_sync(s->db.wo, 0);
 	rocksdb_writebatch_clear(b->wb);
 	return rc;
-}
-
-/* --- reads ---------------------------------------------------------------------------------------------------- */
-
-int store_get(struct store *s, enum store_cf cf, struct slice key, struct slice *value)
-{
-	char *err = NULL;
-
-	unpin(s);
-	if (s->db.db == NULL)
-		return -EIO;
-	s->pin = rocksdb_get_pinned_cf(s->db.db, s->db.ro, s->db.cf[cf], (const char *)key.p, key.sz, &err);
-	if (err != NULL) {
-		s->pin = NULL;
-		return db_error("store_read_failed", err);
-	}
-	if (s->pin == NULL)
-		return -ENOENT;
-	value->p = (const uint8_t *)rocksdb_pinnableslice_value(s->pin, &value->sz);
-	return 0;
-}
-
-bool store_has(struct store *s, enum store_cf cf, struct slice key)
-{
-	struct slice v;
-
-	return store_get(s, cf, key, &v) == 0;
-}
-
-static bool starts_with(struct slice key, struct slice prefix)
-{
-	return key.sz >= prefix.sz && (prefix.sz == 0 || memcmp(key.p, prefix.p, prefix.sz) == 0);
-}
-
-static void seek(rocksdb_iterator_t *it, struct slice prefix, struct slice from, bool reverse)
-{
-	struct slice start = from.sz > 0 ? from : prefix;
-	uint8_t end[128];
-	size_t n;
-
-	if (!reverse) {
-		rocksdb_iter_seek(it, (const char *)start.p, start.sz);
-		return;
-	}
-	if (from.sz > 0) {
-		rocksdb_iter_seek_for_prev(it, (const char *)from.p, from.sz);
-		return;
-	}
-	/* The end of the prefix: its successor of the same length, exclusive; without one, the end of all keys. */
-	n = prefix.sz < sizeof(end) ? prefix.sz : sizeof(end);
-	if (n > 0)
-		memcpy(end, prefix.p, n);
-	while (n > 0 && end[n - 1] == 0xff)
-		n--;
-	if (n == 0) {
-		rocksdb_iter_seek_to_last(it);
-		return;
-	}
-	end[n - 1]++;
-	rocksdb_iter_seek(it, (const char *)end, n);
-	if (rocksdb_iter_valid(it))
-		rocksdb_iter_prev(it);
-	else
-		rocksdb_iter_seek_to_last(it);
-}
-
-int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from, bool reverse,
-	       bool want_values, bool (*cb)(void *arg, struct slice key, struct slice value), void *arg)
-{
-	rocksdb_iterator_t *it;
-	char *err = NULL;
-
-	if (s->db.db == NULL)
-		return -EIO;
-	it = rocksdb_create_iterator_cf(s->db.db, s->db.ro, s->db.cf[cf]);
-	for (seek(it, prefix, from, reverse); rocksdb_iter_valid(it);) {
-		struct slice key, value = {NULL, 0};
-
-		key.p = (const uint8_t *)rocksdb_iter_key(it, &key.sz);
-		if (!starts_with(key, prefix))
-			break;
-		if (want_values)
-			value.p = (const uint8_t *)rocksdb_iter_value(it, &value.sz);
-		if (!cb(arg, key, value))
-			break;
-		if (reverse)
-			rocksdb_iter_prev(it);
-		else
-			rocksdb_iter_next(it);
-	}
-	rocksdb_iter_get_error(it, &err);
-	rocksdb_iter_destroy(it);
-	return err == NULL ? 0 : db_error("store_read_failed", err);
-}
-
-bool store_is_empty(struct store *s, enum store_cf cf)
-{
-	rocksdb_iterator_t *it = rocksdb_create_iterator_cf(s->db.db, s->db.ro, s->db.cf[cf]);
-	char *err = NULL;
-	bool empty;
-
-	rocksdb_iter_seek_to_first(it);
-	empty = !rocksdb_iter_valid(it);
-	rocksdb_iter_get_error(it, &err);
-	rocksdb_iter_destroy(it);
-	if (err != NULL)
-		db_error("store_read_failed", err);
-	return empty && err == NULL;
 }
 
 /* --- the rest ------------------------------------------------------------------------------------------------- */
