@@ -41,10 +41,26 @@ static bool starts_with(struct slice key, struct slice prefix)
 	return key.sz >= prefix.sz && (prefix.sz == 0 || memcmp(key.p, prefix.p, prefix.sz) == 0);
 }
 
+#define END_MAX 128u
+
+/* The first key behind all that start with prefix: its successor of the same length.  0 bytes: there is none. */
+static size_t prefix_end(uint8_t end[END_MAX], struct slice prefix)
+{
+	size_t n = prefix.sz < END_MAX ? prefix.sz : END_MAX;
+
+	if (n > 0)
+		memcpy(end, prefix.p, n);
+	while (n > 0 && end[n - 1] == 0xff)
+		n--;
+	if (n > 0)
+		end[n - 1]++;
+	return n;
+}
+
 static void seek(rocksdb_iterator_t *it, struct slice prefix, struct slice from, bool reverse)
 {
 	struct slice start = from.sz > 0 ? from : prefix;
-	uint8_t end[128];
+	uint8_t end[END_MAX];
 	size_t n;
 
 	if (!reverse) {
@@ -55,17 +71,11 @@ static void seek(rocksdb_iterator_t *it, struct slice prefix, struct slice from,
 		rocksdb_iter_seek_for_prev(it, (const char *)from.p, from.sz);
 		return;
 	}
-	/* The end of the prefix: its successor of the same length, exclusive; without one, the end of all keys. */
-	n = prefix.sz < sizeof(end) ? prefix.sz : sizeof(end);
-	if (n > 0)
-		memcpy(end, prefix.p, n);
-	while (n > 0 && end[n - 1] == 0xff)
-		n--;
+	n = prefix_end(end, prefix);
 	if (n == 0) {
 		rocksdb_iter_seek_to_last(it);
 		return;
 	}
-	end[n - 1]++;
 	rocksdb_iter_seek(it, (const char *)end, n);
 	if (rocksdb_iter_valid(it))
 		rocksdb_iter_prev(it);
@@ -76,12 +86,21 @@ static void seek(rocksdb_iterator_t *it, struct slice prefix, struct slice from,
 int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct slice from, bool reverse,
 	       bool want_values, bool (*cb)(void *arg, struct slice key, struct slice value), void *arg)
 {
+	uint8_t end[END_MAX];
+	size_t end_sz = reverse ? 0 : prefix_end(end, prefix);
+	rocksdb_readoptions_t *bounded = NULL;
 	rocksdb_iterator_t *it;
 	char *err = NULL;
 
 	if (s->db.db == NULL)
 		return -EIO;
-	it = rocksdb_create_iterator_cf(s->db.db, s->db.ro, s->db.cf[cf]);
+	/* Without it RocksDB reads the row behind the last one too, and its value from a blob file, to see that it is none of
+	   ours; and it walks over deleted rows behind the prefix. */
+	if (end_sz > 0) {
+		bounded = rocksdb_readoptions_create();
+		rocksdb_readoptions_set_iterate_upper_bound(bounded, (const char *)end, end_sz);
+	}
+	it = rocksdb_create_iterator_cf(s->db.db, bounded != NULL ? bounded : s->db.ro, s->db.cf[cf]);
 	for (seek(it, prefix, from, reverse); rocksdb_iter_valid(it);) {
 		struct slice key, value = {NULL, 0};
 
@@ -99,6 +118,8 @@ int store_scan(struct store *s, enum store_cf cf, struct slice prefix, struct sl
 	}
 	rocksdb_iter_get_error(it, &err);
 	rocksdb_iter_destroy(it);
+	if (bounded != NULL)
+		rocksdb_readoptions_destroy(bounded);
 	return err == NULL ? 0 : db_error("store_read_failed", err);
 }
 

@@ -202,6 +202,9 @@ static void scans_keep_to_prefix_start_and_direction(void **state)
 	assert_string_equal(walk(s, "d", "", false, true, 9), "");
 	assert_string_equal(walk(s, "d", "", true, true, 9), "");
 	assert_string_equal(walk(s, "\xff", "", true, false, 9), "\xff\xff\x31= \xff\xff= ");
+	assert_string_equal(walk(s, "\xff", "", false, false, 9), "\xff\xff= \xff\xff\x31= ");
+	assert_string_equal(walk(s, "\xfe", "", false, false, 9), "");
+	assert_string_equal(walk(s, "a", "b", false, false, 9), "");
 	assert_string_equal(walk(s, "", "", true, false, 1), "\xff\xff\x31= ");
 	assert_string_equal(walk(s, "", "c", false, false, 1), "c1= ");
 	store_close(s);
