@@ -1,5 +1,5 @@
 /* The rows of the parity checklist that the tower answers for: T.. by their ids, P.. the decisions taken where the two
-   generations of reference towers differ or are weak (tests/parity.txt lists both). */
+   generations of reference towers differ or are weak (tests/vectors/teos/parity.txt lists both). */
 #include "sim.h"
 
 static void status_is(struct sim *s, unsigned user, const struct tx *dispute, const char *want)
