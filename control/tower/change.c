@@ -204,6 +204,8 @@ static void tell(const struct tower *t, const struct note *n)
 	case NOTE_RESOLVED_UNDONE:
 		log_note(n, LOG_LVL_WARN, "resolved_undone", "A reorg made a penalty less deep");
 		break;
+	case NOTE_PURGED:
+		break;
 	}
 }
 

@@ -31,6 +31,7 @@ static void drop_tracker(struct change *c, const struct appointment_key *a, cons
 	change_del(c, STORE_TRACKERS, &k);
 	change_del(c, STORE_BY_PENALTY, &by_penalty);
 	change_watch(&c->dels, &l);
+	change_note(c, &(struct note){.kind = NOTE_PURGED, .key = *a, .penalty = r->penalty_txid});
 }
 
 static bool key_is(const struct key *k, struct slice s)

@@ -146,6 +146,7 @@ enum note_kind {
 	NOTE_INVALID_UNDONE,
 	NOTE_CONFIRMED_UNDONE,
 	NOTE_RESOLVED_UNDONE,
+	NOTE_PURGED, /* a dead tracker: nothing to tell */
 };
 struct note {
 	enum note_kind kind;

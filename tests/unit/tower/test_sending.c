@@ -145,6 +145,25 @@ static void nothing_is_remembered_of_a_penalty_that_is_done_or_undone(void **sta
 	assert_int_equal(rows(s), 0);
 }
 
+static void nothing_is_remembered_of_a_tracker_whose_user_is_gone(void **state)
+{
+	struct sim *s = *state;
+	struct tx d, p;
+
+	s->cfg.subscription_duration = 20;
+	sim_restart(s);
+	breach(s, &d, &p);
+	rest(s);
+	assert_int_equal(rows(s), 1);
+	sim_mine_empty(s, 20 + s->cfg.expiry_delta + TOWER_UNDO_DEPTH + 5);
+	for (unsigned i = 0; i < 20; i++) {
+		tower_purge(s->t);
+		rest(s);
+	}
+	assert_int_equal(rows(s), 0);
+	assert_int_equal(info_of(s).overdue, 0);
+}
+
 /* A row that a crash left behind. */
 static void a_row_without_a_tracker_is_forgotten_at_start(void **state)
 {
@@ -410,6 +429,7 @@ int main(void)
 		T(what_was_sent_and_answered_survives_a_restart),
 		T(a_store_that_remembers_nothing_of_it_sends_as_for_the_first_time),
 		T(nothing_is_remembered_of_a_penalty_that_is_done_or_undone),
+		T(nothing_is_remembered_of_a_tracker_whose_user_is_gone),
 		T(a_row_without_a_tracker_is_forgotten_at_start),
 		cmocka_unit_test(rows_come_back_as_they_were_and_nothing_else_is_taken),
 		T(a_deep_dispute_without_its_penalty_escalates_step_by_step),
