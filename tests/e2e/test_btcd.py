@@ -454,8 +454,9 @@ def test_what_btcd_refuses_is_kept_shown_with_its_reason_and_sent_again(scene):
         scene.wait_row(b.penalty, "the refusal", lambda r: r["state"] == "refused") for b in breaches
     ]
     told = [(r["node"]["code"], r["node"]["text"]) for r in rows]
-    for (code, text), wanted, word in zip(told, (-25, -26, -26), ("signature", "insufficient", "already spent")):
-        assert code == wanted and word in text, told
+    wanted = ((-25, "signature"), (-26, "insufficient"), (-26, "already spent"))
+    for (code, text), (number, words) in zip(told, wanted):
+        assert code == number and words in text, told
 
     # Whatever the reason, it is sent again; also when it can never be right any more.
     node.submit([rival])

@@ -84,8 +84,8 @@ class RpcError(Exception):
 
 class Btcd:
     """Listens on every address of the namespace; without tls its RPC is on loopback, which is where btcd
-    allows that, and with tls it has a certificate of its own making.  It forgets its regtest chain, as its mempool, whenever it starts: refill() gives back what
-    stored() gave."""
+    allows that, and with tls it has a certificate of its own making.  It forgets its regtest chain, as
+    its mempool, whenever it starts: refill() gives back what stored() gave."""
 
     def __init__(self, program, folder, netns, address, tls=False, peer=None):
         """peer: another Btcd of the namespace, the only one that it connects to."""
@@ -104,7 +104,8 @@ class Btcd:
             f"--datadir={self.folder}/{self.name}", f"--logdir={self.folder}/{self.name}-logs",
             f"--listen=0.0.0.0:{self.port}", "--trickleinterval=100ms",
             *([] if peer is None else [f"--connect=127.0.0.1:{peer.port}"]),
-            *([f"--rpclisten=0.0.0.0:{self.rpc_port}"] if tls else [f"--rpclisten={self.rpc_address}", "--notls"]),
+            f"--rpclisten={'0.0.0.0' if tls else '127.0.0.1'}:{self.rpc_port}",
+            *([] if tls else ["--notls"]),
             f"--rpccert={self.folder}/{self.name}.cert", f"--rpckey={self.folder}/{self.name}.key",
             f"--rpcuser={USER}", f"--rpcpass={PASSWORD}",
             f"--rpclimituser={LIMITED_USER}", f"--rpclimitpass={LIMITED_PASSWORD}",
