@@ -193,23 +193,25 @@ static uint64_t due_at(const struct run *r, uint32_t i)
 	return r->begun_ns + (uint64_t)((double)i * NS_PER_S / r->cfg->rate);
 }
 
-/* Gives requests that are due to connections that are free.  Returns how long to wait for events, in ms. */
-static int hand_out(struct run *r)
+/* Gives requests that are due to connections that are free.  Returns how long to wait for events, in ns: to the next one,
+   because spinning until then would take the tower's processor. */
+static uint64_t hand_out(struct run *r)
 {
 	while (r->next < r->cnt && r->idle_cnt > 0) {
 		uint64_t now = press_now_ns(), due = r->cfg->rate > 0 ? due_at(r, r->next) : now;
 
 		if (due > now)
-			return (int)((due - now) / 1000000);
+			return due - now;
 		begin(r, idle_take(r), r->next++, due);
 	}
-	return r->next < r->cnt && r->idle_cnt > 0 ? 0 : 20;
+	return 20000000;
 }
 
-static void turn(struct run *r, int wait_ms)
+static void turn(struct run *r, uint64_t wait_ns)
 {
 	struct epoll_event e[EVENTS];
-	int n = epoll_wait(r->poll, e, EVENTS, wait_ms);
+	struct timespec wait = {.tv_nsec = (long)(wait_ns < 999999999 ? wait_ns : 999999999)};
+	int n = epoll_pwait2(r->poll, e, EVENTS, &wait, NULL);
 
 	for (int i = 0; i < n; i++) {
 		struct conn *c = e[i].data.ptr;
