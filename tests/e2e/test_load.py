@@ -158,7 +158,7 @@ def test_thousands_of_idle_connections_keep_nobody_out(control, rng):
             assert status == 503 and answer["error_code"] == 32
             return answer["error"] == "the tower cannot take requests now"
 
-            wait_until(reaches_the_tower, "a place", timeout=50)
+        wait_until(reaches_the_tower, "a place", timeout=50)
         assert rss_kb(control.control) - before < 64 * 1024
     finally:
         for s in idle:
