@@ -133,8 +133,8 @@ def test_T21_T22_T23_every_answer_is_shown_and_nothing_waits_for_the_node(memif,
 
     # A node that hangs holds up nobody.
     node.answers["sendrawtransaction"] = lambda params: time.sleep(3) or RpcNode._accept(params)
-    before = len(node.calls)
-    wait_until(lambda: len(node.calls) > before, "a request that hangs", 90)
+    before = len(node.submitted())
+    wait_until(lambda: len(node.submitted()) > before, "a request that hangs", 90)
     for _ in range(5):
         started = time.monotonic()
         memif.tower.info()

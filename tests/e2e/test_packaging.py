@@ -442,9 +442,10 @@ def test_O01_the_image_is_made_of_what_is_there():
 
 
 def test_O01_the_image_can_be_built():
-    for engine in ("podman", "docker", "buildah"):
-        if shutil.which(engine):
-            break
-    else:
-        pytest.skip("no container engine here: the image itself is not built by this run")
-    pytest.skip(f"{engine} is here, but building the image needs a network: see control/dist/container/Containerfile")
+    engine = os.environ.get("VIGIL_CONTAINER_ENGINE")
+    if not engine:
+        pytest.skip(
+            "the container image is not built, which needs a network: VIGIL_CONTAINER_ENGINE=podman would build it"
+        )
+    done = run(engine, "build", "-f", DIST / "container" / "Containerfile", PROJECT, timeout=1800)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]

@@ -490,6 +490,7 @@ def test_T24_the_chain_with_the_most_work_is_followed(lab, rng):
     life.node.switch(rival)
     longer = rival.fork(0)
     longer.extend([second_only.dispute])
+    wait_until(lambda: life.tower.counters().get("headers_side") == 1, "the rival's header")
     assert life.tower.rpc("getinfo")["block_hash"] == before
     life.node.switch(longer)
     life.tower.wait_synced(life.node)
