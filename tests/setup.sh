@@ -54,8 +54,10 @@ dev_packages=(
 	shellcheck
 	debootstrap
 	git
-	man-db systemd          # man pages and units are checked
+	man-db mandoc systemd   # man pages and units are checked
 )
+# Not installed, but used by tests where they are: Go (builds btcd, over the network), tor (its package would start a
+# service), a container engine.
 bench_packages=(
 	gnuplot-nox             # draws bench/run.sh's page; four packages, no display
 )

@@ -13,7 +13,7 @@ import pytest
 
 from lab import secp
 from lab.bitcoin import Breach, Chain
-from lab.programs import SLOW, ControlSocket, Memif, Program, RpcError, Tower, path_of, wait_until
+from lab.programs import SLOW, ControlSocket, Memif, Program, RpcError, Tower, cli, path_of, wait_until
 from lab.teos import Client, Refused, locator, seal
 
 
@@ -282,16 +282,6 @@ def test_errors_carry_no_traceback_of_the_inside(control):
 
 
 # vigil-cli.
-
-
-def cli(tower, *args):
-    return subprocess.run(
-        [path_of("vigil-cli"), *(["--socket", tower.settings["control"]["socket"]] if tower else []), *args],
-        capture_output=True,
-        text=True,
-        timeout=20 * SLOW,
-        check=False,
-    )
 
 
 def test_cli_prints_json_on_stdout_and_errors_on_stderr(control):

@@ -3,14 +3,13 @@
 import os
 import shutil
 import stat
-import subprocess
 import threading
 
 import pytest
 
 from lab.bitcoin import Breach, Chain
 from lab.crash import Crash, missing_programs
-from lab.programs import SLOW, Tower, path_of, wait_until
+from lab.programs import SLOW, Tower, cli, wait_until
 from lab.teos import LEGACY, Refused, blob_key, locator, open_blob, seal
 
 KILLS = int(os.environ.get("VIGIL_CRASH_KILLS") or 36)
@@ -163,13 +162,6 @@ def test_T36_appointments_and_trackers_are_stored_whole_changed_and_deleted(lab,
 # Backups.
 
 
-def cli(tower, *args):
-    return subprocess.run(
-        [path_of("vigil-cli"), "--socket", tower.settings["control"]["socket"], *args],
-        capture_output=True, text=True, timeout=60 * SLOW, check=False, cwd=tower.folder,
-    )  # fmt: skip
-
-
 def restored(tower, backup, folder):
     """A tower in a folder of its own, from a checkpoint and the key."""
     folder.mkdir()
@@ -209,7 +201,7 @@ def test_a_checkpoint_starts_another_tower_that_has_every_appointment_answered_b
         wait_until(lambda: len(answered) >= len(before) + 5, "the load to go on")
     finally:
         stop.set()
-        thread.join()
+        thread.join(60 * SLOW)
     backup = tower.folder / "backup"
     assert sorted(p.name for p in backup.iterdir()) == ["store"]  # and no key
     for path in (backup, *backup.rglob("*")):

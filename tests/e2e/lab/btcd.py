@@ -152,7 +152,8 @@ class Btcd:
         self.watch()
         here = ("127.0.0.1", self.rpc_port)
         connection = http.client.HTTPConnection(*here)
-        connection.sock = self.netns.call(lambda: socket.create_connection(here, 30 * SLOW))
+        # Long, for hundreds of blocks in one call.
+        connection.sock = self.netns.call(lambda: socket.create_connection(here, 120 * SLOW))
         if self.certificate:
             trust = ssl.create_default_context(cafile=self.certificate)
             connection.sock = trust.wrap_socket(connection.sock, server_hostname=here[0])

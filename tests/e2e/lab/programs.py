@@ -196,6 +196,19 @@ class ControlSocket:
         return reply["result"]
 
 
+def cli(tower, *args):
+    """vigil-cli, at this tower's control socket; None: wherever it looks by itself."""
+    where = ["--socket", tower.settings["control"]["socket"]] if tower else []
+    return subprocess.run(
+        [path_of("vigil-cli"), *where, *args],
+        capture_output=True,
+        text=True,
+        timeout=60 * SLOW,
+        check=False,
+        cwd=tower.folder if tower else None,
+    )
+
+
 class Memif:
     """Shared memory to vigil-replay: no rights, no device."""
 
