@@ -7,8 +7,8 @@
               option).  Unknown sections and keys, values that do not fit, keys given twice and lines that are too
               long are errors; nothing is ignored or guessed.
               Whatever a sentence quotes, it is one line of printable ASCII (log_printable).
-   Passwords  A file that holds rpc.password and can be read by every user is refused, and any file that every user can
-              write: it may name programs to run.
+   Passwords  A file that holds rpc.password or tor.password and can be read by every user is refused, and any file
+              that every user can write: it may name programs to run.
    Paths      `~/` at the start means $HOME.  Everything of one network lives in <data-dir>/<network>; sockets, store
               and key take their names there unless set.  Nothing is created here: see config_make_dirs.
    Threads    One thread, at start.  The struct is plain data and is not changed afterwards. */

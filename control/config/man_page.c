@@ -36,6 +36,8 @@ static const char head[] =
 	".Pp\n"
 	"A file that holds\n"
 	".Li rpc.password\n"
+	"or\n"
+	".Li tor.password\n"
 	"and that every user may read is refused, and so is any file that every user may write.\n";
 
 static const char tail[] = ".Sh FILES\n"
