@@ -133,9 +133,12 @@ void store_close(struct store *s)
 
 static bool open_again(struct store *s)
 {
+	struct store_checkpoint copy;
 	int rc;
 
-	if (!db_disk_takes_data(&s->db))
+	/* A checkpoint reads the database that would be closed, and may take minutes: not on the caller's time. */
+	checkpoint_get(&s->checkpoint, &copy);
+	if (copy.state == STORE_CHECKPOINT_RUNNING || !db_disk_takes_data(&s->db))
 		return false;
 	checkpoint_wait(&s->checkpoint);
 	store_unpin(s);

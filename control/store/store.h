@@ -15,7 +15,8 @@
             disk takes data again.  Reads work before and after it (if the re-open fails, from a read-only
             copy).  Everything that can be read after a successful one is durable, for opening replays the
             log into synced files; batches whose callback said false may or may not be among it, so the
-            caller must look: store_epoch has then changed.
+            caller must look: store_epoch has then changed.  While a checkpoint is made it waits: an attempt
+            then fails at once.
    Log      The write-ahead log is replayed as RocksDB's "tolerate corrupted tail records": what a crash left half written at
             its end is dropped, and a record damaged anywhere else refuses the start.  (The default mode would
             silently forget everything after the damage, receipts included.)

@@ -5,10 +5,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kill/kill_point.h"
+
 static char backup[96];
+static atomic_bool held;
+
+/* A checkpoint that takes as long as the test wants. */
+void kill_point(const char *name)
+{
+	while (strcmp(name, "store:mid-checkpoint") == 0 && atomic_load(&held))
+		poll(NULL, 0, 1);
+}
 
 static int setup(void **state)
 {
@@ -172,27 +183,65 @@ static void a_store_that_is_closed_finishes_its_checkpoint_first(void **state)
 	assert_int_equal(rows_in(path, 20), 20);
 }
 
-static void a_store_that_failed_begins_no_checkpoint_and_recovers_beside_one(void **state)
+/* With a write that nobody waits for. */
+static void fail_a_sync(struct store *s)
 {
-	struct store *s = lab_open(lab_db);
-	struct store_batch *b;
+	struct store_batch *b = store_batch_new(s);
 
-	(void)state;
-	lab_put(s, 0);
 	store_fault_arm(s, 0, 1);
-	assert_int_equal(store_checkpoint_begin(s, backup), 0);
-	b = store_batch_new(s);
 	store_put(b, STORE_USERS, lab_str("x"), lab_str("y"));
 	assert_int_equal(store_write(s, b, NULL, NULL), 0);
 	store_batch_free(b);
 	for (unsigned i = 0; i < 6000 && store_ok(s); i++)
 		poll(NULL, 0, 1);
 	assert_false(store_ok(s));
+}
+
+static void recover(struct store *s)
+{
+	for (unsigned i = 0; i < 6000 && !store_recover(s); i++)
+		poll(NULL, 0, 10);
+	assert_true(store_ok(s));
+}
+
+static void a_store_that_failed_begins_no_checkpoint_and_recovers_after_one(void **state)
+{
+	struct store *s = lab_open(lab_db);
+
+	(void)state;
+	lab_put(s, 0);
+	assert_int_equal(store_checkpoint_begin(s, backup), 0);
+	fail_a_sync(s);
 	assert_int_equal(store_checkpoint_begin(s, "/nowhere"), -EIO);
-	assert_true(store_recover(s));
+	wait_checkpoint(s);
+	recover(s);
 	lab_put(s, 1);
 	lab_remove(backup);
 	make_checkpoint(s);
+	store_close(s);
+}
+
+static void a_store_that_failed_does_not_make_its_caller_wait_for_a_checkpoint(void **state)
+{
+	struct store *s = lab_open(lab_db);
+	struct store_checkpoint c;
+
+	(void)state;
+	lab_put(s, 0);
+	atomic_store(&held, true);
+	assert_int_equal(store_checkpoint_begin(s, backup), 0);
+	fail_a_sync(s);
+	for (unsigned i = 0; i < 50; i++) {
+		assert_false(store_recover(s));
+		assert_int_equal(lab_get(s, 0), 1);
+		poll(NULL, 0, 10);
+	}
+	store_checkpoint_get(s, &c);
+	assert_int_equal(c.state, STORE_CHECKPOINT_RUNNING);
+	atomic_store(&held, false);
+	assert_int_equal(wait_checkpoint(s).state, STORE_CHECKPOINT_DONE);
+	recover(s);
+	lab_put(s, 1);
 	store_close(s);
 }
 
@@ -205,7 +254,8 @@ int main(void)
 		T(a_checkpoint_under_load_has_every_promise_made_before_it),
 		T(a_checkpoint_is_only_for_its_owner_and_leaves_nothing_half_done),
 		T(a_store_that_is_closed_finishes_its_checkpoint_first),
-		T(a_store_that_failed_begins_no_checkpoint_and_recovers_beside_one),
+		T(a_store_that_failed_begins_no_checkpoint_and_recovers_after_one),
+		T(a_store_that_failed_does_not_make_its_caller_wait_for_a_checkpoint),
 	};
 
 	return cmocka_run_group_tests_name("store/checkpoint", tests, NULL, NULL);
