@@ -114,6 +114,7 @@ static void drop_dead_tracker(struct change *c, const struct appointment_key *a,
 	change_del(c, STORE_TRACKERS, &k);
 	change_del(c, STORE_BY_PENALTY, &by_penalty);
 	change_watch(&c->dels, &l);
+	change_note(c, &(struct note){.kind = NOTE_PURGED, .key = *a, .penalty = r->penalty_txid});
 }
 
 static void put_appointment(struct change *c, const struct tower_add *in, const struct appointment_key *a,

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <search.h>
 #include <stdlib.h>
 
@@ -107,8 +108,9 @@ void penalty_send(struct tower *t, struct penalty *p, const uint8_t *raw, size_t
 
 struct need {
 	struct tower *t;
-	bool any;  /* some tracker has it */
-	bool open; /* an alive one is not confirmed */
+	bool any;     /* some tracker has it */
+	bool open;    /* an alive one is not confirmed */
+	bool unknown; /* a row could not be read */
 	struct appointment_key key;
 	uint32_t dispute_height;
 };
@@ -119,9 +121,14 @@ static bool look(void *arg, struct slice key, struct slice value)
 	struct appointment_key a;
 	struct hash256 txid;
 	struct tracker_row r;
+	int rc;
 
 	(void)value;
-	if (!key_by_penalty_decode(key, &txid, &a) || tracker_get(n->t, &a, &r) < 0)
+	if (!key_by_penalty_decode(key, &txid, &a))
+		return true;
+	rc = tracker_get(n->t, &a, &r);
+	n->unknown |= rc == -EIO;
+	if (rc < 0)
 		return true;
 	n->any = true;
 	n->dispute_height = r.dispute_height;
@@ -132,13 +139,16 @@ static bool look(void *arg, struct slice key, struct slice value)
 	return false;
 }
 
+/* -EIO also where what was read leaves it open: a row that cannot be read is not one that is gone. */
 static int need_of(struct tower *t, const struct hash256 *txid, struct need *n)
 {
 	struct key k = key_penalty(txid);
 
 	*n = (struct need){.t = t};
-	return store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), (struct slice){NULL, 0}, false, false, look,
-			  n);
+	if (store_scan(t->st, STORE_BY_PENALTY, key_slice(&k), (struct slice){NULL, 0}, false, false, look, n) <
+	    0)
+		return -EIO;
+	return n->unknown && !n->open ? -EIO : 0;
 }
 
 bool penalty_open_tracker(struct tower *t, const struct hash256 *txid, struct appointment_key *key,

@@ -1,4 +1,8 @@
 /* What is remembered of a penalty's sending, and what happens when it takes too long. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "sim.h"
 
 #include "tower/rows.h"
@@ -162,6 +166,83 @@ static void nothing_is_remembered_of_a_tracker_whose_user_is_gone(void **state)
 	}
 	assert_int_equal(rows(s), 0);
 	assert_int_equal(info_of(s).overdue, 0);
+}
+
+static void nothing_is_remembered_of_a_tracker_that_its_user_replaced(void **state)
+{
+	struct sim *s = *state;
+	struct tx d, p;
+
+	s->cfg.subscription_duration = 20;
+	sim_restart(s);
+	breach(s, &d, &p);
+	rest(s);
+	assert_int_equal(rows(s), 1);
+	sim_mine_empty(s, 20 + s->cfg.expiry_delta);
+	assert_int_equal(sim_register(s, 1, NULL), TOWER_OK);
+	assert_int_equal(rows(s), 1);
+	assert_int_equal(sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL), TOWER_OK);
+	rest(s);
+	assert_int_equal(rows(s), 0);
+	sim_check(s);
+}
+
+/* Writes all blob files of the store anew, each byte changed; a second time brings them back. */
+static void flip_blobs(const struct sim *s)
+{
+	char path[512];
+	const struct dirent *e;
+	DIR *dir = opendir(s->db);
+	unsigned cnt = 0;
+
+	assert_non_null(dir);
+	while ((e = readdir(dir)) != NULL) {
+		size_t n = strlen(e->d_name);
+		uint8_t b[1];
+		int fd;
+
+		if (n < 5 || strcmp(e->d_name + n - 5, ".blob") != 0)
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", s->db, e->d_name);
+		fd = open(path, O_RDWR);
+		assert_true(fd >= 0);
+		for (off_t at = 64; pread(fd, b, 1, at) == 1; at++) {
+			b[0] ^= 0xff;
+			assert_int_equal(pwrite(fd, b, 1, at), 1);
+		}
+		close(fd);
+		cnt++;
+	}
+	closedir(dir);
+	assert_true(cnt > 0);
+}
+
+static void a_tracker_that_cannot_be_read_is_not_forgotten(void **state)
+{
+	struct sim *s = *state;
+	struct tracker_view before, after;
+	struct tx d, p;
+
+	d = tx_make(1);
+	p = tx_spend_sized(&d, 0, 2, 2000);
+	sim_register(s, 1, NULL);
+	assert_int_equal(sim_watch(s, 1, &d, &p, LOCATOR_INTERNAL), TOWER_OK);
+	sim_mine(s, &d, NULL);
+	sim_mine(s, &p, NULL);
+	sim_mine_empty(s, 2);
+	rest(s);
+	sim_restart(s); /* what was in the log is in tables and blob files then */
+	before = tracker(s, &d);
+	assert_int_equal(before.state, TRACKER_CONFIRMED);
+	flip_blobs(s);
+	/* Every confirmed penalty is looked at. */
+	sim_disconnect(s, 1);
+	flip_blobs(s);
+	rest(s);
+	assert_int_equal(rows(s), 1);
+	after = tracker(s, &d);
+	assert_int_equal(after.tries, before.tries);
+	sim_check(s);
 }
 
 /* A row that a crash left behind. */
@@ -430,6 +511,8 @@ int main(void)
 		T(a_store_that_remembers_nothing_of_it_sends_as_for_the_first_time),
 		T(nothing_is_remembered_of_a_penalty_that_is_done_or_undone),
 		T(nothing_is_remembered_of_a_tracker_whose_user_is_gone),
+		T(nothing_is_remembered_of_a_tracker_that_its_user_replaced),
+		T(a_tracker_that_cannot_be_read_is_not_forgotten),
 		T(a_row_without_a_tracker_is_forgotten_at_start),
 		cmocka_unit_test(rows_come_back_as_they_were_and_nothing_else_is_taken),
 		T(a_deep_dispute_without_its_penalty_escalates_step_by_step),
