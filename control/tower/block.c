@@ -116,6 +116,17 @@ static void confirm(struct change *c, const struct appointment_key *a, uint32_t 
 	c->totals.penalties_confirmed_total++;
 }
 
+/* The dispute for the undo row, while there is room. */
+static struct slice dispute_kept(struct change *c, const struct link_hit_info *h)
+{
+	size_t sz = h->raw == NULL ? 0 : h->rec.raw_sz;
+
+	if (c->dispute_bytes + sz > DISPUTE_BYTES_MAX)
+		return from_start;
+	c->dispute_bytes += sz;
+	return (struct slice){h->raw, sz};
+}
+
 static void create_tracker(struct group *g, const struct appointment_key *a, uint32_t epoch,
 			   const struct link_hit_info *h, const struct hash256 *penalty, size_t sz)
 {
@@ -137,7 +148,7 @@ static void create_tracker(struct group *g, const struct appointment_key *a, uin
 	put_tracker(g->c, a, &r);
 	change_put(g->c, STORE_BY_PENALTY, &by_penalty, from_start);
 	put_undo(g->c, h->rec.height, UNDO_CREATED, a,
-		 &(struct undo_row){.appointment = {h->raw, h->raw == NULL ? 0 : h->rec.raw_sz}});
+		 &(struct undo_row){.appointment = dispute_kept(g->c, h)});
 	if (u != NULL)
 		u->row.tracker_cnt++;
 	if (r.confirmed_height != HEIGHT_NONE) {

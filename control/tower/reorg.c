@@ -117,6 +117,17 @@ static int by_txids(const void *a, const void *b)
 	return d != 0 ? d : memcmp(x->penalty.b, y->penalty.b, HASH_SZ);
 }
 
+/* Of those with the same dispute the ones that have its bytes come first: penalties need it sent before them. */
+static int by_order(const void *a, const void *b)
+{
+	const struct reorged *x = *(struct reorged *const *)a, *y = *(struct reorged *const *)b;
+	int d = memcmp(x->dispute.b, y->dispute.b, HASH_SZ);
+
+	if (d == 0)
+		d = (y->dispute_sz > 0) - (x->dispute_sz > 0);
+	return d != 0 ? d : by_txids(a, b);
+}
+
 void reorged_send(struct tower *t)
 {
 	uint32_t n = t->reorged.cnt;
@@ -131,7 +142,7 @@ void reorged_send(struct tower *t)
 	for (uint32_t i = 0; i < n; i++)
 		all[i] = pop(&t->reorged);
 	/* Users who have the same penalty have it sent once. */
-	qsort(all, n, sizeof(struct reorged *), by_txids);
+	qsort(all, n, sizeof(struct reorged *), by_order);
 	for (uint32_t i = 0; i < n; i++) {
 		struct tracker_row r;
 

@@ -25,6 +25,9 @@
 /* Trackers and bytes kept for being sent again after a reorg. */
 #define REORGED_MAX       4096u
 #define REORGED_BYTES_MAX (64u << 20)
+/* Of disputes kept in the undo rows of one change: each tracker has a copy, and many users may have appointments for one
+   large dispute.  As large as all transactions of a block, twice; the trackers beyond have none. */
+#define DISPUTE_BYTES_MAX (8u << 20)
 
 struct buf {
 	uint8_t *p;
@@ -168,6 +171,7 @@ struct change {
 	struct tip_row tip;
 	bool failed; /* a read failed: nothing may be written */
 	size_t ops;
+	size_t dispute_bytes; /* in undo rows */
 };
 
 void change_begin(struct change *c, struct tower *t);

@@ -225,6 +225,36 @@ static void T19_more_than_may_be_kept_is_forgotten_without_harm(void **state)
 	free(p);
 }
 
+static bool count_large(void *arg, struct slice key, struct slice value)
+{
+	(void)key;
+	*(unsigned *)arg += value.sz > 8000;
+	return true;
+}
+
+/* A large dispute is cheap for whoever mines it, and users are free. */
+static void T19_a_dispute_of_many_users_is_not_kept_for_each_of_them(void **state)
+{
+	struct sim *s = *state;
+	struct tx root = tx_make(1), d = tx_spend_sized(&root, 0, 2, 8192), p = tx_spend(&d, 0, 3);
+	const unsigned users = (8u << 20) / 8192 + 6;
+	unsigned large = 0;
+
+	for (unsigned u = 1; u <= users; u++) {
+		sim_register(s, u, NULL);
+		assert_int_equal(sim_watch(s, u, &d, &p, LOCATOR_INTERNAL), TOWER_OK);
+	}
+	sim_mine(s, &d, NULL);
+	assert_int_equal(store_scan(s->st, STORE_UNDO, (struct slice){NULL, 0}, (struct slice){NULL, 0}, false,
+				    true, count_large, &large),
+			 0);
+	assert_int_equal(large, users - 6);
+	sim_disconnect(s, 1);
+	sim_mine_empty(s, 1);
+	assert_int_equal(sim_sent(s, &d.txid), 1);
+	sim_check(s);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, sim_setup, sim_teardown)
 
 int main(void)
@@ -238,6 +268,7 @@ int main(void)
 		T(T19_the_bytes_of_a_dispute_outlive_a_restart_between_its_block_and_the_reorg),
 		T(T19_nothing_is_sent_for_a_user_who_is_outdated),
 		T(T19_more_than_may_be_kept_is_forgotten_without_harm),
+		T(T19_a_dispute_of_many_users_is_not_kept_for_each_of_them),
 	};
 
 	return cmocka_run_group_tests_name("tower/reorg", tests, NULL, NULL);
