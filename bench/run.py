@@ -34,7 +34,8 @@ def parse_args():
     p = argparse.ArgumentParser(
         prog="bench/run.sh", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
         epilog=f"How each section is measured:\n{methods}\nExit status 0 only if every section ran and found exactly "
-               "what was planted; a section whose program is not there counts only where --only asks for it.  Speed fails nothing: bars are printed beside the figures.")  # fmt: skip
+               "what was planted; a section whose program is not there counts only where --only asks for it.  "
+               "Speed fails nothing: bars are printed beside the figures.")  # fmt: skip
     p.add_argument("files", nargs="*", metavar="FILE",
                    help="your own blocks, raw or blk*.dat, for txid and scan; the other sections make their chains")
     p.add_argument("--json", nargs="?", const="-", metavar="FILE",

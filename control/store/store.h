@@ -110,7 +110,8 @@ void store_stats_get(const struct store *s, struct store_stats *out);
    Everything written before the begin is in it, and of what is written meanwhile a part, in order.  It is made on a
    thread of its own as DIR/store, from links to the files that do not change any more and copies of the rest (the disk
    gives room for the log, at most 128 MiB); on another file system everything is copied.  DIR appears when it is
-   complete and synced; until then it is DIR.partial.  It is refused when it would take of the reserve (Full disk).  The tower's key is not in it: whoever has both is the tower. */
+   complete and synced; until then it is DIR.partial.  It is refused when it would take of the reserve (Full disk).  The
+   tower's key is not in it: whoever has both is the tower. */
 enum store_checkpoint_state {
 	STORE_CHECKPOINT_NONE,
 	STORE_CHECKPOINT_RUNNING,

@@ -14,6 +14,7 @@ struct fake_tower {
 	enum tower_status answer;  /* of register and add: TOWER_PENDING, or a refusal */
 	enum tower_status durable; /* what done is called with */
 	unsigned delay_ms;         /* until done is called */
+	_Atomic bool held;         /* nothing is done meanwhile */
 	struct tower_user_info user;
 	enum tower_status user_status;
 	bool expired;

@@ -62,6 +62,7 @@ static void the_manager_hears_each_state(void **state)
 {
 	(void)state;
 #ifndef HAVE_SYSTEMD
+	printf("SKIPPED: built without libsystemd\n");
 	skip();
 #endif
 	notify_open();
@@ -80,6 +81,7 @@ static void a_status_is_one_line(void **state)
 
 	(void)state;
 #ifndef HAVE_SYSTEMD
+	printf("SKIPPED: built without libsystemd\n");
 	skip();
 #endif
 	notify_open();
