@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kill/kill_point.h"
 #include "log/log.h"
 #include "meter/meter.h"
 
@@ -190,12 +191,22 @@ static void stop_finish(struct api *a)
 	a->stop_done(a->stop_arg);
 }
 
+/* And none that begins from now on is taken: libmicrohttpd does not end with a connection suspended. */
+static bool no_calls(struct api *a)
+{
+	atomic_store(&a->closing, true);
+	if (atomic_load(&a->call_cnt) == 0)
+		return true;
+	atomic_store(&a->closing, false);
+	return false;
+}
+
 static void stop_step(struct api *a)
 {
 	uint64_t waited = api_now_ns() - a->stop_ns;
-	uint32_t calls = atomic_load(&a->call_cnt);
 
-	if ((conn_cnt(a) == 0 && waited > STOP_MIN_NS) || (calls == 0 && waited > STOP_IDLE_NS)) {
+	if (waited > STOP_MIN_NS && (conn_cnt(a) == 0 || waited > STOP_IDLE_NS) && no_calls(a)) {
+		KILL_POINT("api:stopped");
 		uv_timer_stop(&a->tick);
 		stop_finish(a);
 		return;

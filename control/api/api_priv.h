@@ -102,6 +102,7 @@ struct api {
 	uint64_t no_idle_ns;                       /* when none was found to be closed; under lock */
 
 	atomic_bool stopping;
+	atomic_bool closing;       /* no call may be handed to the state thread any more */
 	_Atomic uint32_t call_cnt; /* calls that exist */
 	uint32_t running_cnt;      /* of these, with the tower; state thread */
 	_Atomic size_t body_bytes;

@@ -291,6 +291,15 @@ static void body_free(struct api_call *c)
 	c->body_cap = 0;
 }
 
+/* The call was counted before this is looked at: either the end has seen it, or it is seen here. */
+static bool is_closing(struct api_call *c)
+{
+	if (!atomic_load(&c->api->closing))
+		return false;
+	api_refuse(c, API_SERVICE_UNAVAILABLE, "the tower is being stopped");
+	return true;
+}
+
 /* The body is whole. */
 static enum MHD_Result run(struct api_call *c)
 {
@@ -303,7 +312,7 @@ static enum MHD_Result run(struct api_call *c)
 		body_free(c);
 		if (c->problem.code == API_UNEXPECTED)
 			c->problem.code = API_SERVICE_UNAVAILABLE;
-		if (c->problem.code == API_OK && c->route->check(c) == API_OK) {
+		if (c->problem.code == API_OK && c->route->check(c) == API_OK && !is_closing(c)) {
 			atomic_store(&c->stage, API_RUNNING);
 			conn_mark(c->api, c->conn, true, true);
 			/* Suspended first: the state thread may be done before this function returns. */

@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kill/kill_point.h"
+
 /* --- hostile and unlucky clients ----------------------------------------------------------------------------- */
 
 static void garbage_and_vanishing_clients_change_nothing_for_others(void **state)
@@ -210,6 +212,43 @@ static void stopping_finishes_what_was_accepted_and_takes_nothing_new(void **sta
 	free(body);
 }
 
+static int late_client = -1;
+static const char *late_request;
+
+/* Between the last look for requests and the end. */
+void kill_point(const char *name)
+{
+	if (strcmp(name, "api:stopped") != 0 || late_client < 0)
+		return;
+	client_send(late_client, late_request, strlen(late_request));
+	usleep(200000);
+}
+
+static void a_request_in_the_very_moment_of_stopping_is_put_off(void **state)
+{
+	char *body = signed_add(100), *raw = NULL;
+	struct reply r;
+
+	(void)state;
+	assert_true(asprintf(&raw, "POST /add_appointment" H "Content-Length: %zu\r\n\r\n%s", strlen(body),
+			     body) > 0);
+	serve(64, 2);
+	late_request = raw;
+	late_client = client_connect(srv.port);
+	usleep(100000);
+	serve_stop();
+	if (client_read(late_client, &r, CLIENT_WAIT_MS)) {
+		assert_int_equal(r.status, 503);
+		reply_free(&r);
+	}
+	serve_end();
+	assert_int_equal(atomic_load(&fake.add_cnt), 0);
+	close(late_client);
+	late_client = -1;
+	free(raw);
+	free(body);
+}
+
 static void a_connection_in_the_backlog_when_stopping_is_still_served(void **state)
 {
 	static const char ping[] = "GET /ping" H "\r\n";
@@ -265,6 +304,7 @@ int main(void)
 	const struct CMUnitTest stopping[] = {
 		cmocka_unit_test(stopping_finishes_what_was_accepted_and_takes_nothing_new),
 		cmocka_unit_test(a_connection_in_the_backlog_when_stopping_is_still_served),
+		cmocka_unit_test(a_request_in_the_very_moment_of_stopping_is_put_off),
 	};
 	int failed = cmocka_run_group_tests_name("clients", common, setup, teardown);
 
