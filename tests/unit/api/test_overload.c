@@ -144,27 +144,50 @@ static void clients_that_drip_do_not_keep_others_out(void **state)
 	free(body);
 }
 
-static void a_connection_in_use_keeps_its_place(void **state)
+/* Asks again and again for three seconds, in which silent connections lose their places.  False when it was refused;
+   *stalled: it had itself been silent for nearly a second before that. */
+static bool keep_asking(int fd, bool *stalled)
 {
 	static const char ping[] = "GET /ping" H "\r\n";
-	int used = client_connect(srv.port), idle[CROWD];
-	struct reply r;
+	uint64_t asked = uv_hrtime();
 
-	(void)state;
-	fake_reset();
-	for (unsigned i = 0; i < CROWD; i++)
-		idle[i] = client_connect(srv.port);
-	/* Three seconds, in which the others are closed. */
 	for (unsigned i = 0; i < 15; i++) {
-		assert_true(client_send(used, ping, sizeof ping - 1));
-		assert_true(client_read(used, &r, CLIENT_WAIT_MS));
-		assert_int_equal(r.status, 200);
+		struct reply r;
+		bool ok;
+
+		*stalled = uv_hrtime() - asked > 800000000u;
+		asked = uv_hrtime();
+		ok = client_send(fd, ping, sizeof ping - 1) && client_read(fd, &r, CLIENT_WAIT_MS);
+		if (!ok)
+			return false;
+		ok = r.status == 200;
 		reply_free(&r);
+		if (!ok)
+			return false;
 		usleep(200000);
 	}
-	close(used);
-	for (unsigned i = 0; i < CROWD; i++)
-		close(idle[i]);
+	return true;
+}
+
+static void a_connection_in_use_keeps_its_place(void **state)
+{
+	bool kept = false, stalled = true;
+
+	(void)state;
+	/* On a machine that let us stall it was silent, and there is nothing to learn. */
+	for (unsigned tries = 0; tries < 5 && !kept && stalled; tries++) {
+		int used, idle[CROWD];
+
+		fake_reset();
+		used = client_connect(srv.port);
+		for (unsigned i = 0; i < CROWD; i++)
+			idle[i] = client_connect(srv.port);
+		kept = keep_asking(used, &stalled);
+		close(used);
+		for (unsigned i = 0; i < CROWD; i++)
+			close(idle[i]);
+	}
+	assert_true(kept);
 }
 
 int main(void)
