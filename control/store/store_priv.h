@@ -81,6 +81,7 @@ struct store {
 	pthread_cond_t wake, idle;
 	uint64_t written, synced;
 	bool broken, sync_failed, syncing, stop, thread_runs;
+	uint64_t group_cnt, sync_ns; /* of the last sync: batches covered, duration; the thread's own */
 };
 
 struct store_batch {
