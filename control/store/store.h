@@ -4,7 +4,8 @@
             write-ahead log; completions are handed back by store_poll on the caller's thread.
    Order    A batch is atomic and visible to reads as soon as store_write returns.  It is durable when its done
             callback has been called with ok = true.  Syncs are grouped: one sync serves every batch written
-            before it began.
+            before it began, and one that follows a sync of four batches or more waits for others as long as
+            that took, 1 ms at most.
    Values   Every value starts with a version byte; the store's own format number is in `meta`.
    Errors   Strings from RocksDB are logged and mapped to the codes below; none escapes.
    Full disk  A write is refused with -ENOSPC, untouched, while the file system has less than the reserve left (128 MiB, or
